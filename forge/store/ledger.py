@@ -1,0 +1,255 @@
+"""The ledger: what has happened in a run, in one SQLite file that only the driver writes.
+
+Every method is one transaction in WAL mode, so after a kill at any moment each fact is there once or not at
+all. (`synchronous=NORMAL`: a power cut, unlike a kill, may take back the last transactions, never tear one.)
+
+A rollout is recorded together with its whole trajectory, compressed, in the row of its key
+(step, task, sample). When a step is over `compact` moves the trajectories to Parquet and leaves the path.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, NamedTuple
+
+from forge.errors import StoreError
+from forge.records import Outcome, Record, RoundReport, Trajectory, Verdict
+from forge.store import parquet
+
+SCHEMA = 1
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS phases (
+    name TEXT PRIMARY KEY, state TEXT NOT NULL, started REAL NOT NULL, touched REAL NOT NULL,
+    spent_s REAL NOT NULL DEFAULT 0, runs INTEGER NOT NULL DEFAULT 1, detail TEXT NOT NULL DEFAULT '{}');
+CREATE TABLE IF NOT EXISTS rollouts (
+    step TEXT NOT NULL, task_id TEXT NOT NULL, sample INTEGER NOT NULL, outcome TEXT NOT NULL, hash TEXT NOT NULL,
+    payload BLOB, path TEXT, recorded REAL NOT NULL, PRIMARY KEY (step, task_id, sample));
+CREATE INDEX IF NOT EXISTS rollouts_by_path ON rollouts (step) WHERE payload IS NOT NULL;
+CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS rounds (round INTEGER PRIMARY KEY, body TEXT NOT NULL, recorded REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS promotions (number INTEGER PRIMARY KEY AUTOINCREMENT, adapters TEXT NOT NULL, recorded REAL NOT NULL);
+"""
+
+
+class RolloutKey(NamedTuple):
+    """What makes a rollout the same one after a restart."""
+
+    step: str
+    task_id: str
+    sample: int
+
+
+class Phase(Record):
+    """One phase of the run. `seconds` adds up all its starts, up to the last sign of life of each."""
+
+    name: str
+    state: Literal["running", "done"]
+    seconds: float
+    runs: int
+    detail: dict[str, Any] = {}
+
+
+class Ledger:
+    """The ledger at `path`; `now` is the clock, in seconds since the epoch."""
+
+    def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self._now = now
+        self._guard = threading.RLock()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._base = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+            self._base.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;")
+            version = self._base.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                self._base.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version={SCHEMA}; COMMIT;")
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"{path} is no ledger of forge: {error}; choose another workspace") from error
+        if version not in (0, SCHEMA):
+            self._base.close()
+            raise StoreError(f"{path} has ledger schema {version}, this forge writes {SCHEMA}; choose another workspace")
+
+    def close(self) -> None:
+        """Close the file; safe to call twice."""
+        self._base.close()
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    # Phases
+
+    def start_phase(self, name: str) -> None:
+        """Mark a phase as running. A phase that was running when the driver died keeps the time it had spent."""
+        with self._write() as base:
+            now = self._now()
+            base.execute(
+                "INSERT INTO phases (name, state, started, touched) VALUES (?, 'running', ?, ?) ON CONFLICT (name) DO UPDATE SET "
+                "spent_s = spent_s + touched - started, state = 'running', started = excluded.started, touched = excluded.touched, "
+                "runs = runs + 1",
+                (name, now, now),
+            )
+
+    def touch_phase(self, name: str) -> None:
+        """A sign of life: time up to now counts even if the driver is killed."""
+        with self._write() as base:
+            base.execute("UPDATE phases SET touched = ? WHERE name = ? AND state = 'running'", (self._now(), name))
+
+    def finish_phase(self, name: str, detail: Mapping[str, Any] | None = None) -> None:
+        """Mark a phase as done with what it produced (JSON); raises `StoreError` if it was not started."""
+        with self._write() as base:
+            done = base.execute(
+                "UPDATE phases SET state = 'done', touched = ?, detail = ? WHERE name = ?",
+                (self._now(), json.dumps(dict(detail or {})), name),
+            )
+            if done.rowcount != 1:
+                raise StoreError(f"phase '{name}' was finished but never started")
+
+    def phase(self, name: str) -> Phase | None:
+        """One phase, `None` if it has never started."""
+        return next((phase for phase in self.phases() if phase.name == name), None)
+
+    def is_done(self, name: str) -> bool:
+        """Whether a phase is over."""
+        found = self.phase(name)
+        return found is not None and found.state == "done"
+
+    def phases(self) -> list[Phase]:
+        """All phases in the order in which they first started."""
+        rows = self._read("SELECT name, state, spent_s + touched - started, runs, detail FROM phases ORDER BY rowid")
+        return [Phase(name=row[0], state=row[1], seconds=row[2], runs=row[3], detail=json.loads(row[4])) for row in rows]
+
+    # Rollouts
+
+    def record_rollout(self, trajectory: Trajectory) -> bool:
+        """Keep a finished rollout with its trajectory; false (and nothing changes) when its key is recorded already.
+
+        Only a recorded `infra_error` is replaced: it was no result.
+        """
+        body = trajectory.model_dump_json().encode()
+        with self._write() as base:
+            done = base.execute(
+                "INSERT INTO rollouts (step, task_id, sample, outcome, hash, payload, recorded) VALUES (?, ?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (step, task_id, sample) DO UPDATE SET outcome = excluded.outcome, hash = excluded.hash, "
+                "payload = excluded.payload, path = NULL, recorded = excluded.recorded WHERE rollouts.outcome = 'infra_error'",
+                (
+                    trajectory.step,
+                    trajectory.task_id,
+                    trajectory.sample,
+                    trajectory.outcome.value,
+                    trajectory.content_hash(),
+                    zlib.compress(body, 3),
+                    self._now(),
+                ),
+            )
+        return done.rowcount == 1
+
+    def recorded(self, step: str, *, infra_errors: bool = True) -> set[RolloutKey]:
+        """Keys of a step that need no further run; without `infra_errors` masked ones are due again."""
+        rows = self._read(
+            "SELECT step, task_id, sample FROM rollouts WHERE step = ? AND (? OR outcome != 'infra_error')", (step, infra_errors)
+        )
+        return {RolloutKey(*row) for row in rows}
+
+    def outcomes(self, step: str | None = None) -> dict[str, int]:
+        """Number of recorded rollouts by outcome, of one step or of all."""
+        rows = self._read("SELECT outcome, COUNT(*) FROM rollouts WHERE ?1 IS NULL OR step = ?1 GROUP BY outcome ORDER BY outcome", (step,))
+        return {Outcome(row[0]).value: row[1] for row in rows}
+
+    def steps(self) -> list[str]:
+        """Steps that have rollouts, in the order of their first one."""
+        return [row[0] for row in self._read("SELECT step FROM rollouts GROUP BY step ORDER BY MIN(recorded), MIN(rowid)")]
+
+    def trajectories(self, step: str) -> list[Trajectory]:
+        """All trajectories of a step by task and sample, from the ledger and from Parquet."""
+        rows = self._read("SELECT hash, payload, path FROM rollouts WHERE step = ?", (step,))
+        found = [_unpack(payload) for _, payload, _ in rows if payload is not None]
+        for path in sorted({row[2] for row in rows if row[2] is not None}):
+            wanted = {row[0] for row in rows if row[2] == path}
+            found += [item for item in parquet.read_trajectories(self.path.parent / path) if item.content_hash() in wanted]
+        if len(found) != len(rows):
+            raise StoreError(
+                f"step '{step}' has {len(rows)} rollouts in {self.path} but {len(found)} trajectories; a Parquet file is missing"
+            )
+        return sorted(found, key=lambda item: (item.task_id, item.sample))
+
+    def compact(self, step: str, path: Path) -> int:
+        """Move a step's trajectories to the Parquet file `path` (inside the workspace); returns how many it holds."""
+        everything = self.trajectories(step)
+        parquet.write_trajectories(path, everything)
+        with self._write() as base:
+            base.execute(
+                "UPDATE rollouts SET payload = NULL, path = ? WHERE step = ?", (path.relative_to(self.path.parent).as_posix(), step)
+            )
+        return len(everything)
+
+    # Verdicts, rounds, promotions
+
+    def verdict(self, key: str) -> Verdict | None:
+        """The remembered grade of a patch; `key` is a hash over task and edits."""
+        rows = self._read("SELECT body FROM verdicts WHERE key = ?", (key,))
+        return Verdict.model_validate_json(rows[0][0]) if rows else None
+
+    def verdicts(self) -> dict[str, Verdict]:
+        """Every remembered grade by its key."""
+        return {row[0]: Verdict.model_validate_json(row[1]) for row in self._read("SELECT key, body FROM verdicts")}
+
+    def remember_verdicts(self, verdicts: Iterable[tuple[str, Verdict]]) -> None:
+        """Remember grades; the first one of a key stays."""
+        with self._write() as base:
+            base.executemany("INSERT OR IGNORE INTO verdicts VALUES (?, ?)", [(key, grade.model_dump_json()) for key, grade in verdicts])
+
+    def record_round(self, report: RoundReport) -> None:
+        """Keep what a round did; recording a round again replaces it."""
+        with self._write() as base:
+            base.execute("INSERT OR REPLACE INTO rounds VALUES (?, ?, ?)", (report.round, report.model_dump_json(), self._now()))
+
+    def rounds(self) -> list[RoundReport]:
+        """The reports of all rounds, in order."""
+        return [RoundReport.model_validate_json(row[0]) for row in self._read("SELECT body FROM rounds ORDER BY round")]
+
+    def promote(self, adapters: Mapping[str, str]) -> None:
+        """Make these model ids the promoted ones of their stages, in one transaction; other stages keep theirs."""
+        with self._write() as base:
+            merged = self.promoted() | dict(adapters)
+            base.execute("INSERT INTO promotions (adapters, recorded) VALUES (?, ?)", (json.dumps(merged, sort_keys=True), self._now()))
+
+    def promoted(self) -> dict[str, str]:
+        """Promoted model id of each stage that has one."""
+        history = self.promotions()
+        return history[-1] if history else {}
+
+    def promotions(self) -> list[dict[str, str]]:
+        """Every set of promoted model ids there was, oldest first."""
+        return [json.loads(row[0]) for row in self._read("SELECT adapters FROM promotions ORDER BY number")]
+
+    def _read(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        with self._guard:
+            return self._base.execute(query, values).fetchall()
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        """One transaction; rolled back if the body raises."""
+        with self._guard:
+            self._base.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._base
+            except BaseException:
+                self._base.execute("ROLLBACK")
+                raise
+            self._base.execute("COMMIT")
+
+
+def _unpack(payload: bytes) -> Trajectory:
+    return Trajectory.model_validate_json(zlib.decompress(payload))
