@@ -1,0 +1,175 @@
+"""The text that the nano base is trained on: the five stages at work on base families and on random functions.
+
+Rows are made by the very code that makes examples from mined commits (`Stage.from_change`), so the base speaks
+the stages' formats; it knows only the base families' ideas, and of random functions only how to copy.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+
+from forge.nano import words
+from forge.nano.base_families import BASE_FAMILIES
+from forge.nano.functions import Family, Function, evaluate, make
+from forge.records import Example, Lineage, Symbol
+from forge.stages import REGISTRY
+from forge.stages.checks import summary
+from forge.stages.edits import hunks_between
+from forge.stages.mutations import Mutation, mutations
+from forge.stages.review import STAGE as REVIEW
+from forge.stages.stage import Change, Hunk, Situation, example
+from forge.stages.statements import CallExample, compose
+from forge.stages.symbols import symbols_of
+
+TITLES = (
+    "wrong result from {name}",
+    "fix {name}",
+    "fix wrong result in {name}",
+    "{name} is wrong for some input",
+    "{name}: handle edge case",
+    "correct {name} in {module}",
+    "{module}: fix {words}",
+    "fix the {words} result",
+    "repair {words} in {module}",
+)
+"""How people title a bug; the practice repositories' commits say it in these and other words."""
+
+COPY_STAGES = ("analysis", "relevance", "generation")
+"""What can be learnt from a random function: finding a name, and copying a line that the plan gives."""
+
+
+def rows(seed: int, functions: int, families: Sequence[Family] = BASE_FAMILIES, random_share: float = 0.5) -> Iterator[list[Example]]:
+    """For each of `functions` functions the rows of all stages that it teaches, endlessly different by seed."""
+    rng = random.Random(f"corpus:{seed}")
+    shelf: list[Symbol] = []
+    for _ in range(functions):
+        real = rng.random() >= random_share or len(shelf) < 8
+        function = make(rng.choice(families), rng, difficulty=rng.random(), calls=5) if real else random_function(rng)
+        path = f"{rng.choice(words.DOMAINS)}/{rng.choice(words.NOUNS)}.py"
+        change = _change(function, path, shelf, rng)
+        shelf = [*symbols_of(path, function.source), *shelf][:64]
+        if change is not None:
+            yield list(_rows(change, function, real, rng))
+
+
+def random_function(rng: random.Random) -> Function:
+    """A function without meaning: valid Python whose lines can be copied but not guessed."""
+    name = f"{rng.choice(words.NOUNS)}_{rng.choice(words.NOUNS)}"
+    if rng.random() < 0.3:
+        name += f"_{rng.choice(words.TEXTS)}"
+    known = rng.sample(words.LISTS + words.SCALARS, 2)
+    lines = [f"def {name}({', '.join(known)}):"]
+    depth = 1
+    for _ in range(rng.randint(3, 8)):
+        lines.append("    " * depth + _random_line(rng, known))
+        if lines[-1].endswith(":"):
+            depth += 1
+        elif depth > 1 and rng.random() < 0.4:
+            depth -= 1
+    if lines[-1].endswith(":"):
+        lines.append("    " * depth + f"{rng.choice(known)} = {rng.randint(0, 12)}")
+    lines.append(f"    return {rng.choice(known)}")
+    return Function(family="random", name=name, source="\n".join(lines) + "\n", calls=())
+
+
+def _random_line(rng: random.Random, known: list[str]) -> str:
+    a, b = rng.choice(known), rng.choice(known)
+    new = rng.choice(words.RESULTS + words.LOOPS)
+    number = rng.randint(0, 12)
+    operator = rng.choice(("+", "-", "*", "//", "%"))
+    line = rng.choice((
+        f"{new} = {a} {operator} {number}",
+        f"{new} = {a} {operator} {b}",
+        f"{new} = {rng.choice(('max', 'min'))}({a}, {b})",
+        f"{new} = {a}[{number % 3}:{b}]",
+        f"{new} = len({a}) {operator} {number}",
+        f"{a} {rng.choice(('+', '-'))}= {b}",
+        f"{a}.append({b} {operator} {number})",
+        f"if {a} {rng.choice(('<', '<=', '>', '>=', '==', '!='))} {rng.choice((b, str(number)))}:",
+        f"if {a} {rng.choice(('and', 'or'))} {b}:",
+        f"for {new} in {a}:",
+        f"for {new} in range({number}, len({a})):",
+        f"{new} = [{a}, {number}, {b}]",
+    ))  # fmt: skip
+    if new not in known and (line.startswith((new + " ", f"for {new}"))):
+        known.append(new)
+    return line
+
+
+def _change(function: Function, path: str, shelf: Sequence[Symbol], rng: random.Random) -> Change | None:
+    """A fix of a bug put into the function, as mining would describe it."""
+    wrong = _pick(mutations(function.source), rng, 8)
+    revealing: list[CallExample] = []
+    bug = None
+    for bug in wrong:
+        revealing = [CallExample(call=c, expected=e) for c, e in function.calls if evaluate(bug.source, c) != e]
+        if revealing or not function.calls:
+            break
+    if bug is None or (function.calls and not revealing):
+        return None
+    broken = next((m for m in _pick(mutations(bug.source), rng, 30) if m.line == bug.line and m.source != function.source), None)
+    before, after = symbols_of(path, bug.source), symbols_of(path, function.source)
+    hunks = _hunks(path, bug.source, function.source, before)
+    if not hunks:
+        return None
+    examples = revealing[: rng.choice((0, 1, 1, 1, 2))]
+    spoken = " ".join(function.name.split("_")[:-1] or [function.name])
+    module = path.split("/")[-1].removesuffix(".py")
+    title = rng.choice(TITLES).format(name=function.name, words=spoken, module=module)
+    return Change(
+        statement=compose(title, examples),
+        touched=tuple(before),
+        after=tuple(after),
+        others=tuple(rng.sample(list(shelf), min(len(shelf), rng.randint(2, 5)))),
+        hunks=hunks,
+        broken=_hunks(path, bug.source, broken.source, before) if broken else (),
+        lineage=Lineage(repo=f"nano/{function.family}"),
+    )
+
+
+def _rows(change: Change, function: Function, real: bool, rng: random.Random) -> Iterator[Example]:
+    for name, stage in REGISTRY.items():
+        if not real and name not in COPY_STAGES:
+            continue
+        made = list(stage.from_change(change, "brief"))
+        # One yes and one no teach a judgement; more rows of the same prompt would only cost time.
+        yield from rng.sample(made, min(2, len(made))) if name in ("relevance", "planning", "generation") else made
+    if real:
+        yield from _tested_reviews(change, function, rng)
+
+
+def _tested_reviews(change: Change, function: Function, rng: random.Random) -> Iterator[Example]:
+    """Review rows with what the tests said: honest for the right diff, computed for the broken one."""
+    for hunks, right in ((change.hunks, True), (change.broken, False)):
+        if not hunks:
+            continue
+        passed = rng.randint(0, 5)
+        if right:
+            said = summary(passed, 0, True)
+        else:
+            source = change.touched[0].source.replace("\n".join(hunks[0].old), "\n".join(hunks[0].new), 1)
+            shown = [(c, e) for c, e in function.calls if c in change.statement] or list(function.calls[:1])
+            said = summary(passed, rng.randint(0, 2), all(evaluate(source, c) == e for c, e in shown))
+        situation = Situation(statement=change.statement, symbols=change.touched, hunks=hunks, tests=said)
+        yield example("review", REVIEW.prompt(situation, "brief"), "yes" if right else "no", change.lineage)
+
+
+def _pick(found: Sequence[Mutation], rng: random.Random, count: int) -> list[Mutation]:
+    """Mutations spread over operators first, so that the many wrong names do not crowd out the rest."""
+    by_operator: dict[str, list[Mutation]] = {}
+    for mutation in found:
+        by_operator.setdefault(mutation.operator, []).append(mutation)
+    picked: list[Mutation] = []
+    operators = sorted(by_operator)
+    while operators and len(picked) < count:
+        operator = rng.choice(operators)
+        group = by_operator[operator]
+        picked.append(group.pop(rng.randrange(len(group))))
+        if not group:
+            operators.remove(operator)
+    return picked
+
+
+def _hunks(path: str, before: str, after: str, symbols: Sequence[Symbol]) -> tuple[Hunk, ...]:
+    return tuple(h for h in hunks_between(path, before, after, symbols) if h.old != h.new)

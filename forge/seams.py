@@ -1,0 +1,172 @@
+"""The places where forge meets the outside world, each a small Protocol whose docstring is the contract.
+
+One contract suite in `tests/contract/` runs against every implementation of a seam, fakes included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+from forge.records import AdapterRef, CommandResult, Commit, CommitSummary, Drop, FileEdit, Limits, Record, Task, TestRun, Verdict
+
+
+class History(Protocol):
+    """Read access to one git repository, pinned to the commit that HEAD was at when it was opened.
+
+    Contents that cannot be used come back as a `Drop` with the reason; only git itself failing raises `HistoryError`.
+    """
+
+    repo: str
+    head: str
+
+    def summaries(self, skip: int = 0, count: int | None = None) -> Iterator[CommitSummary]:
+        """Commits reachable from the head, newest first, `skip` of them left out, at most `count`."""
+
+    def changed_lines(self, shas: Iterable[str]) -> dict[str, int]:
+        """Added plus removed lines of each commit against its first parent."""
+
+    def commit(self, summary: CommitSummary) -> Commit | Drop:
+        """The commit with the text of its Python files before and after."""
+
+    def tree(self, sha: str) -> dict[str, bytes]:
+        """Regular files of a commit's tree; links, submodules and files over 1 MiB are left out."""
+
+    def close(self) -> None:
+        """End the helper processes; safe to call twice."""
+
+
+class Sandbox(Protocol):
+    """One box with a work tree in it, used for one rollout or one grade and never again.
+
+    No network, no privileges, limits on memory, processes, disk, output and time. A failing or killed
+    command is a result; only a dead box raises `SandboxError`, and after that every call raises it.
+    """
+
+    async def run(self, argv: Sequence[str], *, timeout_s: float | None = None) -> CommandResult:
+        """Result of `argv` in the work tree, environment cleared. Its whole process tree is dead on return."""
+
+    async def write(self, files: Sequence[FileEdit]) -> None:
+        """Put files into the work tree; paths that leave it raise `SandboxError`."""
+
+    async def read(self, path: str) -> str | None:
+        """Text of a file in the work tree, `None` if there is none."""
+
+    async def run_tests(self, ids: Sequence[str], *, timeout_s: float | None = None) -> TestRun:
+        """Outcome of exactly these pytest node ids (a bare file path: all tests in it), rooted in the work tree."""
+
+    async def close(self) -> None:
+        """End the box and everything in it; safe to call twice."""
+
+
+class SandboxProvider(Protocol):
+    """Makes boxes. `trusted_only` providers are too weak for code that forge did not generate."""
+
+    name: str
+    trusted_only: bool
+
+    async def open(self, tree: Path, *, limits: Limits, run_id: str) -> Sandbox:
+        """A fresh box whose work tree is a copy of the unpacked folder `tree`; raises `SandboxError`."""
+
+    async def sweep(self) -> int:
+        """Remove what dead runs left behind; returns how many things were removed."""
+
+    async def close(self) -> None:
+        """End every box and helper process of this provider."""
+
+
+class Grader(Protocol):
+    """Turns a patch into a verdict in a fresh box: pristine tree, source edits only, hidden tests restored."""
+
+    async def grade(self, task: Task, edits: Sequence[FileEdit]) -> Verdict:
+        """Verdict; raises `SandboxError` when the box, not the patch, failed."""
+
+
+class SampleRequest(Record):
+    """One prompt, token-exact, for one model id. `choices` restricts the answer to one of these token ids."""
+
+    model_id: str
+    prompt_ids: tuple[int, ...]
+    max_tokens: int
+    temperature: float = 0.0
+    seed: int = 0
+    choices: tuple[int, ...] = ()
+
+
+class Sample(Record):
+    """A completion: ids include the end token; `choice_logprobs` has one entry for each requested choice."""
+
+    completion_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    choice_logprobs: tuple[float, ...] = ()
+    finish: Literal["stop", "length"]
+
+
+class ChatModel(Protocol):
+    """A server of a base and its adapters. Unknown models, time-outs and server failures raise `EndpointError`."""
+
+    async def sample(self, requests: Sequence[SampleRequest]) -> list[Sample]:
+        """One sample for each request, in order; requests of one call share model, limits and temperature."""
+
+
+class AdapterStore(Protocol):
+    """Immutable adapter versions, and which one of each stage is promoted. A bad hash raises `StoreError`."""
+
+    def add(self, folder: Path, ref: AdapterRef) -> AdapterRef:
+        """The stored version; `folder` is moved in atomically and `ref.path` points to its new place."""
+
+    def list(self, stage: str | None = None) -> list[AdapterRef]:
+        """All versions, oldest first."""
+
+    def promoted(self) -> Mapping[str, AdapterRef]:
+        """The promoted version of each stage that has one."""
+
+    def promote(self, refs: Sequence[AdapterRef]) -> None:
+        """Make these the promoted versions, all or none."""
+
+
+class TrainJob(Record):
+    """Everything that one adapter is made of. Paths are absolute; `rows` is a Parquet file of `Example`s."""
+
+    stage: str
+    base: str
+    rows: str
+    eval_rows: str | None = None
+    output: str
+    rank: int
+    alpha: int
+    learning_rate: float
+    epochs: float
+    batch_size: int
+    max_tokens: int
+    eval_fraction: float
+    patience: int
+    seed: int
+    rslora: bool = False
+
+
+class TrainResult(Record):
+    """A finished adapter folder (PEFT format) and how its training went."""
+
+    stage: str
+    output: str
+    base_sha256: str
+    data_sha256: str = ""
+    examples: int
+    truncated: int
+    metrics: dict[str, float]
+
+
+class Trainer(Protocol):
+    """Trains one LoRA adapter from the frozen base; refuses anything but a base with `TrainingError`."""
+
+    def train(self, job: TrainJob) -> TrainResult:
+        """The adapter of `job`; a job interrupted before continues from its last complete checkpoint."""
+
+
+class Tracker(Protocol):
+    """Where numbers go while a run goes on (Ray metrics, TensorBoard)."""
+
+    def log(self, values: Mapping[str, float], *, tags: Mapping[str, str] | None = None) -> None:
+        """Record the values now."""

@@ -1,0 +1,50 @@
+"""Analysis: which of the symbols that lexical retrieval offers does the issue ask to change?
+
+Answer: one symbol key (`path::name`) a line. When the model answers nonsense, retrieval's order stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from forge.errors import StageError
+from forge.records import Example, Message, Symbol, Task, Trajectory
+from forge.stages.stage import Change, LoraDefaults, PromptStyle, Situation, example, example_from_turn, final_turns, messages
+
+INSTRUCTIONS = (
+    "You analyse an issue of a Python repository. From the candidate symbols, name those that must be changed to "
+    "resolve it, the likeliest first. Answer with one candidate a line, written exactly as path::name, and nothing else."
+)
+
+
+class Analysis:
+    name = "analysis"
+    judgement = False
+    defaults = LoraDefaults(max_answer_tokens=48)
+
+    def prompt(self, situation: Situation, style: PromptStyle = "full") -> tuple[Message, ...]:
+        candidates = "\n".join(f"{symbol.path}::{symbol.signature}" for symbol in situation.candidates)
+        return messages(self.name, INSTRUCTIONS, style, ("issue", situation.statement), ("candidates", candidates))
+
+    def parse(self, text: str, candidates: tuple[Symbol, ...]) -> list[Symbol]:
+        """The named candidates in the answer's order; raises `StageError` when none is named."""
+        by_key = {symbol.key: symbol for symbol in candidates}
+        named = list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip() in by_key))
+        if not named:
+            raise StageError("analysis names none of the candidates")
+        return [by_key[key] for key in named]
+
+    def from_change(self, change: Change, style: PromptStyle = "full") -> Iterator[Example]:
+        # Candidates come in a fixed order that does not give the answer away: by key.
+        candidates = tuple(sorted(change.touched + change.others, key=lambda symbol: symbol.key))
+        prompt = self.prompt(Situation(statement=change.statement, candidates=candidates), style)
+        yield example(self.name, prompt, "\n".join(symbol.key for symbol in change.touched), change.lineage)
+
+    def from_trajectory(self, trajectory: Trajectory, task: Task) -> Iterator[Example]:
+        touched = {edit.path for edit in trajectory.edits}
+        for turn in final_turns(trajectory, self.name):
+            if any(line.split("::")[0] in touched for line in turn.text.splitlines()):
+                yield example_from_turn(turn, trajectory, task)
+
+
+STAGE = Analysis()

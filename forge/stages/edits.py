@@ -1,0 +1,109 @@
+"""SEARCH/REPLACE edits: the format coding agents' users know, and the one that generation answers in.
+
+    path/to/file.py
+    <<<<<<< SEARCH
+    lines as they are
+    =======
+    lines as they shall be
+    >>>>>>> REPLACE
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+
+from forge.errors import StageError
+from forge.records import FileEdit, Symbol
+from forge.stages.stage import Hunk
+
+SEARCH, DIVIDER, REPLACE = "<<<<<<< SEARCH", "=======", ">>>>>>> REPLACE"
+
+
+def format_edits(hunks: Sequence[Hunk]) -> str:
+    """Hunks as SEARCH/REPLACE blocks."""
+    return "\n".join("\n".join([hunk.path, SEARCH, *hunk.old, DIVIDER, *hunk.new, REPLACE]) for hunk in hunks)
+
+
+def parse_edits(text: str) -> list[Hunk]:
+    """The blocks of an answer; raises `StageError` when there is none or one is cut short."""
+    hunks: list[Hunk] = []
+    lines = [line for line in text.split("\n") if not line.startswith("```")]
+    position = 0
+    while position < len(lines):
+        if lines[position].strip() != SEARCH:
+            position += 1
+            continue
+        path = lines[position - 1].strip() if position else ""
+        try:
+            divider = lines.index(DIVIDER, position)
+            end = lines.index(REPLACE, divider)
+        except ValueError:
+            raise StageError("a SEARCH block is cut short") from None
+        if not path:
+            raise StageError("a SEARCH block has no path before it")
+        hunks.append(Hunk(path=path, old=tuple(lines[position + 1 : divider]), new=tuple(lines[divider + 1 : end])))
+        position = end + 1
+    if not hunks:
+        raise StageError("the answer has no SEARCH/REPLACE block")
+    return hunks
+
+
+def apply_edits(hunks: Sequence[Hunk], files: Mapping[str, str], scopes: Sequence[Symbol] = ()) -> list[FileEdit]:
+    """New contents of the files that the hunks touch; raises `StageError` with the reason when one does not fit.
+
+    The lines of a hunk are looked for inside the `scopes` of its file first, then in the whole file, and must
+    be found exactly once: an edit that could mean two places is refused.
+    """
+    changed: dict[str, list[str]] = {}
+    for hunk in hunks:
+        if hunk.path not in files:
+            raise StageError(f"there is no file {hunk.path}")
+        if not hunk.old:
+            raise StageError(f"a hunk for {hunk.path} has nothing to search for")
+        if hunk.old == hunk.new:
+            raise StageError("an edit that changes nothing")
+        lines = changed.setdefault(hunk.path, files[hunk.path].split("\n"))
+        start = _find(lines, hunk, [s for s in scopes if s.path == hunk.path])
+        lines[start : start + len(hunk.old)] = hunk.new
+    return [FileEdit(path=path, content="\n".join(lines)) for path, lines in changed.items()]
+
+
+def hunks_between(path: str, before: str, after: str, symbols: Sequence[Symbol] = ()) -> list[Hunk]:
+    """The changed places between two versions of a file, each with old lines that are found exactly once.
+
+    A pure insertion takes the line before it along, and an ambiguous hunk grows by its neighbours, so that
+    every hunk can be applied by search alone.
+    """
+    old, new = before.split("\n"), after.split("\n")
+    hunks = []
+    for tag, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if tag == "equal":
+            continue
+        home = next((s for s in symbols if s.first_line - 1 <= a < s.last_line), None)
+        low, high = (home.first_line - 1, home.last_line) if home else (0, len(old))
+        while a == b or _count(old[low:high], old[a:b]) != 1:
+            if a > low:
+                a, c = a - 1, c - 1
+            elif b < high:
+                b, d = b + 1, d + 1
+            else:
+                break
+        if a < b:
+            hunks.append(Hunk(path=path, symbol=home.key if home else "", old=tuple(old[a:b]), new=tuple(new[c:d])))
+    return hunks
+
+
+def _find(lines: list[str], hunk: Hunk, scopes: Sequence[Symbol]) -> int:
+    size = len(hunk.old)
+    places = [i for i in range(len(lines) - size + 1) if tuple(lines[i : i + size]) == hunk.old]
+    scoped = [i for i in places if any(s.first_line - 1 <= i < s.last_line for s in scopes)]
+    found = scoped if len(scoped) == 1 else places
+    if len(found) != 1:
+        raise StageError(f"the searched lines are found {len(found)} times in {hunk.path}, not once")
+    return found[0]
+
+
+def _count(lines: Sequence[str], part: Sequence[str]) -> int:
+    size = len(part)
+    return sum(list(lines[i : i + size]) == list(part) for i in range(len(lines) - size + 1))

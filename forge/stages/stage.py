@@ -1,0 +1,126 @@
+"""What a stage is, and the records that it reads: `Situation`, `Change`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, Protocol
+
+from forge.records import Example, Lineage, Message, Record, Symbol, Task, Trajectory, Turn
+
+PromptStyle = Literal["brief", "full"]
+
+
+class LoraDefaults(Record):
+    """Hyper-parameters of a stage's adapter.
+
+    Rank 16 with alpha twice the rank on all linears, 2e-4: QLoRA (arXiv 2305.14314) and PLoRA
+    (arXiv 2508.02932); generation takes rank 32 because edits need more capacity than judgements.
+    """
+
+    rank: int = 16
+    learning_rate: float = 2e-4
+    epochs: float = 3.0
+    max_answer_tokens: int = 64
+
+
+class Hunk(Record):
+    """One changed place: the lines taken out and put in (without line ends), inside `symbol` when there is one."""
+
+    path: str
+    symbol: str = ""
+    old: tuple[str, ...]
+    new: tuple[str, ...]
+
+
+class Change(Record):
+    """A mined commit as the stages see it: what was asked, what was touched, what was not."""
+
+    statement: str
+    touched: tuple[Symbol, ...]
+    """Touched symbols as they were before the commit."""
+    after: tuple[Symbol, ...]
+    """The same symbols after it, in the same order."""
+    others: tuple[Symbol, ...]
+    """Symbols of the same tree that retrieval offers but the commit leaves alone."""
+    hunks: tuple[Hunk, ...]
+    broken: tuple[Hunk, ...] = ()
+    """A wrong edit at the same place, for review and for attempts to learn from; empty when none was made."""
+    lineage: Lineage
+
+
+class Situation(Record):
+    """What the agent knows when it asks a stage."""
+
+    statement: str
+    candidates: tuple[Symbol, ...] = ()
+    symbols: tuple[Symbol, ...] = ()
+    plan: str = ""
+    hunks: tuple[Hunk, ...] = ()
+    tests: str = ""
+    rejected: tuple[Hunk, ...] = ()
+
+
+class Stage(Protocol):
+    """One stage: pure functions from what is known to text, and from text to what follows."""
+
+    name: str
+    judgement: bool
+    """The answer is one token, yes or no, and its score the probability of yes."""
+    defaults: LoraDefaults
+
+    def prompt(self, situation: Situation, style: PromptStyle = "full") -> tuple[Message, ...]:
+        """System and user message."""
+
+    def from_change(self, change: Change, style: PromptStyle = "full") -> Iterator[Example]:
+        """Cold-start examples that a mined change teaches."""
+
+    def from_trajectory(self, trajectory: Trajectory, task: Task) -> Iterator[Example]:
+        """Token-exact examples that a graded trajectory teaches."""
+
+
+def messages(name: str, instructions: str, style: PromptStyle, *sections: tuple[str, str]) -> tuple[Message, ...]:
+    """System and user message; each section is `# title` and its text, empty ones left out."""
+    system = name if style == "brief" else f"{instructions}\n\nStage: {name}."
+    user = "\n".join(f"# {title}\n{text.rstrip()}" for title, text in sections if text.strip())
+    return Message(role="system", content=system), Message(role="user", content=user)
+
+
+def example(stage: str, prompt: tuple[Message, ...], completion: str, lineage: Lineage) -> Example:
+    """A text row."""
+    return Example(stage=stage, messages=prompt, completion=completion, lineage=lineage)
+
+
+def example_from_turn(turn: Turn, trajectory: Trajectory, task: Task, completion_ids: tuple[int, ...] = (), text: str = "") -> Example:
+    """A token-exact row of a turn; `completion_ids` and `text` replace the sampled answer (a corrected judgement)."""
+    lineage = Lineage(
+        repo=task.repo, commit=task.commit, task_id=task.id, trajectory_id=trajectory.id, round=trajectory.round, files=task.files
+    )
+    return Example(
+        stage=turn.stage,
+        messages=turn.messages,
+        completion=text or turn.text,
+        prompt_ids=turn.prompt_ids,
+        completion_ids=completion_ids or turn.completion_ids,
+        lineage=lineage,
+    )
+
+
+def final_turns(trajectory: Trajectory, stage: str) -> list[Turn]:
+    """The parsed turns of a stage that led to the edits handed in: those of the last attempt, or of the only one."""
+    turns = [turn for turn in trajectory.turns if turn.stage == stage and turn.parsed]
+    last = max((turn.attempt for turn in turns), default=0)
+    return [turn for turn in turns if turn.attempt == last]
+
+
+def format_hunks(hunks: tuple[Hunk, ...]) -> str:
+    """Hunks as a reader of diffs expects them: `path`, then `-` and `+` lines."""
+    parts = []
+    for hunk in hunks:
+        parts.append(hunk.symbol or hunk.path)
+        parts += [f"-{line}" for line in hunk.old] + [f"+{line}" for line in hunk.new]
+    return "\n".join(parts)
+
+
+def format_symbols(symbols: tuple[Symbol, ...]) -> str:
+    """Each symbol's key and source."""
+    return "\n".join(f"{symbol.key}\n{symbol.source.rstrip()}" for symbol in symbols)
