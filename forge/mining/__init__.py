@@ -1,0 +1,11 @@
+"""Git repositories in, cold-start examples of all five stages out, every drop counted by reason.
+
+    git.py        how git is called: hardened, and its objects through one `cat-file --batch`
+    history.py    two phases: one metadata pass over everything, contents of survivors only
+    filters.py    which commits survive on metadata alone
+    changes.py    a surviving commit becomes a `Change`: statement, touched symbols, hunks, negatives, a wrong edit
+    examples.py   changes become examples; one range of one history from end to end
+    on_ray.py     repositories × commit ranges on Ray Data, Parquet files with lineage
+
+It never runs repository code, never writes into a repository, and never decides what is trained on.
+"""

@@ -1,0 +1,173 @@
+"""A surviving commit becomes a `Change`: what was asked, what was touched, what was not, and a wrong edit beside it.
+
+Commits teach when they modify functions that existed, and nothing else in source files: then every changed line
+lies in a symbol that the prompts show, and the edits can be written as SEARCH/REPLACE from what was shown.
+"""
+
+from __future__ import annotations
+
+import ast
+import random
+import textwrap
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+
+from forge.config import MiningConfig
+from forge.errors import StageError
+from forge.records import Commit, Drop, FileChange, Lineage, Symbol
+from forge.stages.edits import apply_edits, hunks_between
+from forge.stages.mutations import mutations
+from forge.stages.retrieval import Index
+from forge.stages.stage import Change, Hunk
+from forge.stages.statements import CallExample, compose, examples_in, title_of
+from forge.stages.symbols import is_test_path, symbols_of
+
+MAX_EXAMPLES = 2
+"""Calls that a statement shows, as people show them in issues."""
+
+
+def change_of(commit: Commit, pool: Sequence[Symbol], config: MiningConfig, heldout: Collection[str] = ()) -> Change | Drop:
+    """What this commit teaches. `pool` are symbols of its parent's tree to draw negatives from, never from `heldout` paths."""
+    sources = [file for file in commit.files if not is_test_path(file.path)]
+    reason = next((found for found in map(_unfit, sources) if found), None)
+    if reason:
+        return Drop(sha=commit.sha, reason=reason)
+    pairs = [(file, before, after) for file in sources for before, after in _touched(file)]
+    if any(_outside(file, pairs) for file in sources):
+        return Drop(sha=commit.sha, reason="changes outside functions")
+    if all(_same_code(before.source, after.source) for _, before, after in pairs):
+        return Drop(sha=commit.sha, reason="formatting only")
+    touched = tuple(before for _, before, _ in pairs)
+    hunks = tuple(hunk for file in sources for hunk in _hunks(file, touched, file.after or ""))
+    if not hunks or not _carries_out(hunks, sources, touched):
+        return Drop(sha=commit.sha, reason="not expressible as edits")
+    statement = _statement(commit, touched, config)
+    return Change(
+        statement=statement,
+        touched=touched,
+        after=tuple(after for _, _, after in pairs),
+        others=_others(statement, touched, pool, config, heldout),
+        hunks=hunks,
+        broken=_broken(commit.sha, pairs, touched),
+        lineage=Lineage(repo=commit.repo, commit=commit.sha, files=tuple(file.path for file in commit.files)),
+    )
+
+
+def _unfit(file: FileChange) -> str | None:
+    if file.before is None or file.after is None:
+        return "adds or deletes source files"
+    for text in (file.before, file.after):
+        # Splitting at "\n" must give the lines that the parser counts: no carriage returns, form feeds, separators.
+        if text.splitlines() != text.removesuffix("\n").split("\n") and text:
+            return "odd line ends"
+        names = [symbol.name for symbol in _symbols(file.path, text)]
+        if not names and not _parses(text):
+            return "does not parse"
+        if len(names) != len(set(names)):
+            return "functions defined twice"
+    return None
+
+
+@lru_cache(maxsize=64)
+def _symbols(path: str, source: str) -> tuple[Symbol, ...]:
+    """One version of a file is looked at several times while its commit is."""
+    return tuple(symbols_of(path, source))
+
+
+def _parses(source: str) -> bool:
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def _same_code(before: str, after: str) -> bool:
+    old, new = (ast.parse(textwrap.dedent(source)) if _parses(textwrap.dedent(source)) else None for source in (before, after))
+    return old is not None and new is not None and ast.dump(old) == ast.dump(new)
+
+
+def _touched(file: FileChange) -> list[tuple[Symbol, Symbol]]:
+    """Functions that both versions have with different sources; named by the path that they had before."""
+    after = {symbol.name: symbol for symbol in _symbols(file.path, file.after or "")}
+    befores = _symbols(file.old_path or file.path, file.before or "")
+    return [(old, after[old.name]) for old in befores if old.name in after and after[old.name].source != old.source]
+
+
+def _outside(file: FileChange, pairs: Sequence[tuple[FileChange, Symbol, Symbol]]) -> bool:
+    """Whether anything but blank lines differs outside the touched functions."""
+    mine = [(before, after) for of, before, after in pairs if of is file]
+    old = _rest(file.before or "", [before for before, _ in mine])
+    new = _rest(file.after or "", [after for _, after in mine])
+    return old != new
+
+
+def _rest(text: str, symbols: Sequence[Symbol]) -> list[str]:
+    inside = {number for symbol in symbols for number in range(symbol.first_line, symbol.last_line + 1)}
+    return [line for number, line in enumerate(text.split("\n"), 1) if number not in inside and line.strip()]
+
+
+def _hunks(file: FileChange, touched: Sequence[Symbol], after: str) -> list[Hunk]:
+    path = file.old_path or file.path
+    return hunks_between(path, file.before or "", after, [symbol for symbol in touched if symbol.path == path])
+
+
+def _carries_out(hunks: Sequence[Hunk], sources: Sequence[FileChange], touched: Sequence[Symbol]) -> bool:
+    """Whether the hunks, applied as an agent's edits are, give exactly the commit's sources, all inside shown symbols."""
+    files = {file.old_path or file.path: file.before or "" for file in sources}
+    wanted = {file.old_path or file.path: file.after for file in sources}
+    try:
+        made = {edit.path: edit.content for edit in apply_edits(hunks, files, touched)}
+    except StageError:
+        return False
+    return all(hunk.symbol for hunk in hunks) and files | made == wanted
+
+
+def _statement(commit: Commit, touched: Sequence[Symbol], config: MiningConfig) -> str:
+    names = list(dict.fromkeys(symbol.name.split(".")[-1] for symbol in touched))
+    examples = _added_examples(commit, names)[:MAX_EXAMPLES]
+    title = title_of(commit.message, config.min_message_words)
+    if title is None or "\ufffd" in title:
+        title = ("wrong result in " if examples else "change ") + ", ".join(names[:3])
+    return compose(title, examples)
+
+
+def _added_examples(commit: Commit, names: Collection[str]) -> list[CallExample]:
+    found: list[CallExample] = []
+    for file in commit.files:
+        if is_test_path(file.path) and file.after:
+            known = examples_in(file.before or "", names)
+            found += [example for example in examples_in(file.after, names) if example not in known]
+    return found
+
+
+def _others(
+    statement: str, touched: Sequence[Symbol], pool: Sequence[Symbol], config: MiningConfig, heldout: Collection[str]
+) -> tuple[Symbol, ...]:
+    keys = {symbol.key for symbol in touched}
+    allowed = [symbol for symbol in pool if symbol.key not in keys and symbol.path not in heldout]
+    return tuple(Index(allowed).search(statement, config.negatives * len(touched)))
+
+
+def _broken(sha: str, pairs: Sequence[tuple[FileChange, Symbol, Symbol]], touched: Sequence[Symbol]) -> tuple[Hunk, ...]:
+    """The commit's own edit with a bug in one function, at a line that the commit changed where that is possible."""
+    chance = random.Random(sha)
+    for file, before, after in chance.sample(pairs, len(pairs)):
+        old_lines = set(before.source.splitlines())
+        changed = {number for number, line in enumerate(after.source.splitlines(), 1) if line not in old_lines}
+        found = [m for m in mutations(after.source) if not _equal_code(m.source, before.source)]
+        found = [m for m in found if m.line in changed] or found
+        while found:
+            wrong = found.pop(chance.randrange(len(found)))
+            lines = (file.after or "").splitlines(keepends=True)
+            lines[after.first_line - 1 : after.last_line] = [wrong.source]
+            rest = [of for of, _, _ in pairs if of is not file]
+            hunks = [hunk for of in dict.fromkeys(rest) for hunk in _hunks(of, touched, of.after or "")]
+            hunks += _hunks(file, touched, "".join(lines))
+            if hunks and all(hunk.symbol and hunk.old for hunk in hunks):
+                return tuple(hunks)
+    return ()
+
+
+def _equal_code(left: str, right: str) -> bool:
+    return "".join(left.split()) == "".join(right.split())

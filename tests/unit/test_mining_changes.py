@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from forge.config import MiningConfig
+from forge.mining.changes import change_of
+from forge.mining.examples import changes_of, examples_of, mine_range
+from forge.mining.filters import drop_reason, is_bot
+from forge.mining.history import GitHistory
+from forge.records import STAGES, Commit, CommitSummary, Drop, FileChange, Symbol
+from forge.stages.edits import apply_edits, parse_edits
+from forge.stages.stage import Change
+from forge.stages.symbols import symbols_of
+from tests.small_repos import module, practice, suite
+
+CONFIG = MiningConfig()
+
+
+def commit(before: str, after: str, message: str = "fix: total_apple starts at one", extra: tuple[FileChange, ...] = ()) -> Commit:
+    return Commit(
+        repo="small",
+        sha="a" * 40,
+        parents=("b" * 40,),
+        author_name="Ada",
+        author_email="ada@example.org",
+        authored_at="2024-01-01T10:00:00+00:00",
+        message=message,
+        files=(FileChange(path="pkg/apple.py", before=before, after=after), *extra),
+    )
+
+
+ADDED_TEST = FileChange(path="tests/test_apple.py", before=suite("apple", without="total"), after=suite("apple"))
+
+
+def taught(source: Commit, pool: tuple[Symbol, ...] = (), heldout: frozenset[str] = frozenset()) -> Change:
+    change = change_of(source, pool, CONFIG, heldout)
+    assert isinstance(change, Change), change
+    return change
+
+
+def test_a_fix_teaches_statement_symbols_hunks_and_a_wrong_edit_at_the_same_place() -> None:
+    before, after = module("apple", wrong="total"), module("apple")
+    change = taught(commit(before, after, extra=(ADDED_TEST,)))
+    assert change.statement == "total_apple starts at one\n>>> total_apple([1, 2, 3])\n6"
+    assert [symbol.key for symbol in change.touched] == ["pkg/apple.py::total_apple"]
+    assert "result = 1" in change.touched[0].source and "result = 0" in change.after[0].source
+    made = {edit.path: edit.content for edit in apply_edits(change.hunks, {"pkg/apple.py": before}, change.touched)}
+    assert made == {"pkg/apple.py": after}
+    broken = apply_edits(change.broken, {"pkg/apple.py": before}, change.touched)[0].content
+    assert broken not in (before, after)
+    assert change.lineage.files == ("pkg/apple.py", "tests/test_apple.py")
+
+
+def test_a_poor_message_is_replaced_by_a_title_from_the_symbols() -> None:
+    before, after = module("apple", wrong="total"), module("apple")
+    assert taught(commit(before, after, "wip", (ADDED_TEST,))).statement.splitlines()[0] == "wrong result in total_apple"
+    assert taught(commit(before, after, "wip")).statement == "change total_apple"
+    assert taught(commit(before, after, "the sum is \N{REPLACEMENT CHARACTER} wrong")).statement == "change total_apple"
+
+
+def test_negatives_are_never_touched_nor_held_out() -> None:
+    pool = tuple(s for stem in ("apple", "birch", "cedar") for s in symbols_of(f"pkg/{stem}.py", module(stem)))
+    change = taught(commit(module("apple", "total"), module("apple")), pool, frozenset({"pkg/birch.py"}))
+    assert len(change.others) == CONFIG.negatives
+    assert {symbol.path for symbol in change.others} <= {"pkg/apple.py", "pkg/cedar.py"}
+    assert "pkg/apple.py::total_apple" not in {symbol.key for symbol in change.others}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [
+        (module("apple"), module("apple").replace("+= item", "+=  item"), "formatting only"),
+        (module("apple"), "import os\n" + module("apple").replace("result", "amount"), "changes outside functions"),
+        (module("apple"), module("apple") + "\n\ndef new():\n    return 1\n", "changes outside functions"),
+        (module("apple"), module("apple").replace("result = 0", "result = ("), "does not parse"),
+        (module("apple"), module("apple").replace("\n", "\r\n"), "odd line ends"),
+        (module("apple"), module("apple") + "def clamp_apple(x):\n    return x\n", "functions defined twice"),
+    ],
+)
+def test_commits_that_cannot_teach_are_dropped_with_the_reason(before: str, after: str, reason: str) -> None:
+    dropped = change_of(commit(before, after), (), CONFIG)
+    assert isinstance(dropped, Drop)
+    assert dropped.reason == reason
+
+
+def test_the_same_commit_always_gives_the_same_wrong_edit() -> None:
+    source = commit(module("apple", "total"), module("apple"))
+    assert taught(source).broken == taught(source).broken != ()
+
+
+def test_every_commit_of_a_history_is_either_taught_or_counted(tmp_path: Path) -> None:
+    practice(tmp_path / "repo")
+    history = GitHistory("small", tmp_path / "repo")
+    mined = mine_range(history, CONFIG)
+    history.close()
+    assert mined.commits == history_length(tmp_path / "repo")
+    assert mined.survivors + sum(mined.drops.values()) == mined.commits
+    assert mined.drops == {"merge": 1, "first commit": 1, "bot": 1, "no existing source modified": 2}
+    assert {example.stage for example in mined.examples} == set(STAGES)
+
+
+def history_length(path: Path) -> int:
+    history = GitHistory("small", path)
+    try:
+        return history.count()
+    finally:
+        history.close()
+
+
+def test_held_out_files_are_in_no_row(tmp_path: Path) -> None:
+    practice(tmp_path / "repo")
+    history = GitHistory("small", tmp_path / "repo")
+    mined = mine_range(history, CONFIG, heldout={"pkg/birch.py", "tests/test_birch.py"})
+    history.close()
+    assert mined.drops["held out"] >= 1
+    for example in mined.examples:
+        assert "birch" not in example.model_dump_json()
+
+
+def test_generation_examples_carry_edits_that_reproduce_the_commit(tmp_path: Path) -> None:
+    practice(tmp_path / "repo")
+    history = GitHistory("small", tmp_path / "repo")
+    survivors = [summary for summary in history.summaries() if drop_reason(summary, CONFIG) is None]
+    for summary, change in zip(survivors, changes_of(history, survivors, CONFIG), strict=True):
+        source = history.commit(summary)
+        assert isinstance(change, Change) and isinstance(source, Commit)
+        before = {file.path: file.before or "" for file in source.files}
+        after = {file.path: file.after or "" for file in source.files}
+        for example in examples_of(change, "brief"):
+            if example.stage == "generation":
+                made = apply_edits(parse_edits(example.completion), before, change.touched)
+                assert all(edit.content == after[edit.path] for edit in made)
+    history.close()
+
+
+def test_bots_are_known_by_whole_words() -> None:
+    assert is_bot("dependabot[bot]", CONFIG.bots)
+    assert is_bot("forge-bot", CONFIG.bots)
+    assert not is_bot("Kate Abbott", CONFIG.bots)
+
+
+def test_reverts_are_dropped_before_contents_are_read() -> None:
+    summary = CommitSummary(
+        repo="r", sha="a", parents=("b",), author_name="A", author_email="", authored_at="", message='Revert "fix a thing"', changes=()
+    )
+    assert drop_reason(summary, CONFIG) == "revert"
