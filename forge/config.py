@@ -222,7 +222,7 @@ class ForgeConfig(Section):
         if ranks and max(ranks) > self.serve.max_rank:
             raise ValueError(f"serve.max_rank={self.serve.max_rank} is below a stage's rank {max(ranks)}; raise it")
         if not self.history.practice.repositories and not self.history.repos:
-            raise ValueError("nothing to mine: give history.repos or history.practice.repositories")
+            raise ValueError("nothing to mine: give --repo PATH, or set history.repos or history.practice.repositories")
         if self.agent.judged > self.agent.candidates:
             raise ValueError(f"agent.judged={self.agent.judged} exceeds agent.candidates={self.agent.candidates}")
         if self.serve.max_adapters < 2 * len(STAGES):
@@ -236,15 +236,20 @@ class ForgeConfig(Section):
 
 def load(paths: Sequence[Path], overrides: Sequence[str] = ()) -> ForgeConfig:
     """The configuration of `paths` and `overrides`; raises `ConfigError` with one sentence."""
+    try:
+        return ForgeConfig.model_validate(deviations(paths, overrides))
+    except ValidationError as error:
+        raise ConfigError(_sentence(error)) from error
+
+
+def deviations(paths: Sequence[Path], overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """What `paths` and `overrides` set, merged in order and not yet checked; raises `ConfigError` for unreadable ones."""
     merged: dict[str, Any] = {}
     for path in paths:
         merged = _merge(merged, _read(path))
     for override in overrides:
         merged = _merge(merged, _override(override))
-    try:
-        return ForgeConfig.model_validate(merged)
-    except ValidationError as error:
-        raise ConfigError(_sentence(error)) from error
+    return merged
 
 
 def dump(config: ForgeConfig) -> str:
@@ -295,7 +300,7 @@ def _sentence(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(where, list(_keys(ForgeConfig)), n=1)
-        return f"unknown config key '{where}'" + (f"; did you mean '{near[0]}'?" if near else "; see forge config --help")
+        return f"unknown config key '{where}'" + (f"; did you mean '{near[0]}'?" if near else "; forge config shows all keys")
     message = first["msg"].removeprefix("Value error, ")
     return f"{where}: {message} (got {first['input']!r})" if where else message
 

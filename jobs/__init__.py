@@ -1,0 +1,12 @@
+"""The composition root: the `forge` command and the scripts that run as Ray jobs.
+
+In: a command line or a config. Out: a run, its exit code, and sentences for a person. Only here are implementations
+chosen and wired to seams; nothing imports `jobs`, and no decision about data or models is taken here.
+
+    cli.py        the `forge` command
+    preflight.py  what must hold before anything expensive starts
+    local_ray.py  a private Ray for a run that is given none
+    submit.py     a config to a Ray job: its log to the terminal, Ctrl-C to it, its exit code back
+    doctor.py     what this machine has and lacks, with the cure
+    improve.py    the job itself: the whole loop
+"""

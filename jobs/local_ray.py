@@ -1,0 +1,159 @@
+"""A private Ray for one run on this machine: started as a child, reachable from this machine only, ended by its pid.
+
+It listens on the loopback address without a token, so every user of this machine could submit jobs to it while it
+runs: on a shared machine give `--address` of a cluster with token authentication instead.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from forge.config import RayConfig
+from forge.errors import EnvironmentLackError
+
+log = logging.getLogger(__name__)
+
+LOOPBACK = "127.0.0.1"
+START_TIMEOUT_S = 90.0
+END_TIMEOUT_S = 20.0
+ENVIRONMENT = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Workers run at nice 15 otherwise.
+    "RAY_worker_niceness": "0",
+    # `datasets` floods the log through Ray Train's print patch; `uv run` would be reproduced in every worker.
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONUNBUFFERED": "1",
+}
+"""What the head is started with; every worker inherits it."""
+
+
+@contextmanager
+def private_ray(config: RayConfig) -> Iterator[str]:
+    """The dashboard address of a Ray that lives as long as the block; raises `EnvironmentLackError` if it cannot start."""
+    # Short on purpose: the paths of Ray's sockets must stay under 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="forge-ray-", dir="/tmp"))
+    output = folder / "start.log"
+    address = f"http://{LOOPBACK}:{config.dashboard_port}"
+    with output.open("wb") as stream:
+        head = subprocess.Popen(
+            _command(config, folder),
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=environment(os.environ),
+            start_new_session=True,
+            preexec_fn=_end_with_parent,
+        )
+    try:
+        _wait_until_up(head, address, output)
+        yield address
+    finally:
+        _end(head)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    """The environment of the head: this Python first on the PATH, this checkout importable, byte code written."""
+    root = str(Path(__file__).resolve().parent.parent)
+    merged = {
+        key: value for key, value in inherited.items() if key != "PYTHONDONTWRITEBYTECODE" and not key.startswith("RAY_")
+    } | ENVIRONMENT
+    merged["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)])
+    merged["PYTHONPATH"] = os.pathsep.join(part for part in (root, inherited.get("PYTHONPATH", "")) if part)
+    return merged
+
+
+def logical_cpus(config: RayConfig) -> int:
+    """Logical CPUs of the private Ray: as configured, else the machine's, at least 4 so that all parts of a run fit."""
+    return config.cpus or max(4, os.cpu_count() or 1)
+
+
+def _command(config: RayConfig, folder: Path) -> list[str]:
+    options = {
+        "node-ip-address": LOOPBACK,
+        "port": config.port,
+        "ray-client-server-port": 0,
+        "dashboard-host": LOOPBACK,
+        "dashboard-port": config.dashboard_port,
+        "dashboard-agent-listen-port": 0,
+        "temp-dir": folder,
+        "num-cpus": logical_cpus(config),
+        "object-store-memory": config.object_store_bytes,
+        "log-style": "record",
+    }
+    return [
+        sys.executable,
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        "--head",
+        "--block",
+        *(f"--{key}={value}" for key, value in options.items()),
+    ]
+
+
+def _end_with_parent() -> None:
+    """In the child: get SIGTERM when the parent dies, even by SIGKILL (prctl PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def _wait_until_up(head: subprocess.Popen[bytes], address: str, output: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if head.poll() is not None:
+            raise EnvironmentLackError(f"Ray did not start: {_last_words(output)}; see forge doctor")
+        if _answers(f"{address}/api/version") and _answers(f"{address}/api/jobs/"):
+            return
+        time.sleep(0.2)
+    raise EnvironmentLackError(f"Ray did not answer at {address} within {START_TIMEOUT_S:.0f} s: {_last_words(output)}; see forge doctor")
+
+
+def _answers(url: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def _last_words(output: Path) -> str:
+    lines = [line.strip() for line in output.read_text(errors="replace").splitlines() if line.strip()]
+    return " / ".join(lines[-3:])[-400:] or "it said nothing"
+
+
+def _end(head: subprocess.Popen[bytes]) -> None:
+    """End the head and whatever it started, by pid; returns when they are gone."""
+    try:
+        everything = psutil.Process(head.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        everything = []
+    head.terminate()
+    try:
+        head.wait(END_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        log.warning("Ray's head did not end within %.0f s; killing it", END_TIMEOUT_S)
+        head.kill()
+        head.wait()
+    _, left = psutil.wait_procs(everything, timeout=5)
+    for process in left:
+        process.kill()
+    psutil.wait_procs(left, timeout=5)

@@ -1,0 +1,92 @@
+"""A run as a Ray job: submit it, show its log, hand Ctrl-C on, and give its exit code back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
+
+from forge.errors import EnvironmentLackError
+
+
+def run_job(
+    address: str, arguments: Iterable[str], show: Callable[[str], None], *, environment: Mapping[str, str], upload: Path | None = None
+) -> int:
+    """Exit code of `jobs.improve` run as a job at `address`; each line of its log goes to `show`.
+
+    `upload` is the checkout that the cluster's machines get a copy of; none when they see this one's files.
+    Ctrl-C stops the job and raises `KeyboardInterrupt`.
+    """
+    try:
+        client = JobSubmissionClient(address)
+        python = shlex.quote(sys.executable) if upload is None else "python"
+        runtime: dict[str, Any] = {"env_vars": dict(environment)}
+        if upload is not None:
+            runtime |= {"working_dir": str(upload), "excludes": [".git", ".venv", "workspace", "dist"]}
+        job = client.submit_job(entrypoint=f"{python} -m jobs.improve {shlex.join(arguments)}", runtime_env=runtime)
+    except (ConnectionError, RuntimeError) as error:
+        reason = str(error).splitlines()[0][:300]
+        raise EnvironmentLackError(
+            f"no Ray takes jobs at {address}: {reason}; give the dashboard's address, such as http://127.0.0.1:8265"
+        ) from error
+    try:
+        asyncio.run(_follow(client, job, show))
+        return _exit_code(_wait_until_over(client, job, 60.0), show)
+    finally:
+        _stop(client, job)
+
+
+def overrides_of(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The `key=value` strings that carry a config's deviations over to another process or machine."""
+    found: list[str] = []
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            found += overrides_of(value, f"{prefix}{key}.")
+        else:
+            found.append(f"{prefix}{key}={json.dumps(value)}")
+    return found
+
+
+async def _follow(client: JobSubmissionClient, job: str, show: Callable[[str], None]) -> None:
+    rest = ""
+    async for chunk in client.tail_job_logs(job):
+        *lines, rest = (rest + chunk).split("\n")
+        for line in lines:
+            show(line)
+    if rest:
+        show(rest)
+
+
+def _exit_code(details: JobDetails, show: Callable[[str], None]) -> int:
+    if details.status is JobStatus.SUCCEEDED:
+        return 0
+    code = details.driver_exit_code
+    if code is None or code < 0:
+        show(f"the job ended as {details.status.value}: {details.message}")
+    return 1 if code is None or code <= 0 else code
+
+
+def _stop(client: JobSubmissionClient, job: str) -> None:
+    """Stop the job if it still runs, and wait for that; a cluster that has gone away needs no stopping."""
+    try:
+        if client.get_job_status(job).is_terminal():
+            return
+        client.stop_job(job)
+        _wait_until_over(client, job, 15.0)
+    except (ConnectionError, RuntimeError):
+        return
+
+
+def _wait_until_over(client: JobSubmissionClient, job: str, within_s: float) -> JobDetails:
+    """The job's details once it is over, or after `within_s`: a log ends a moment before its job does."""
+    deadline = time.monotonic() + within_s
+    while not (details := client.get_job_info(job)).status.is_terminal() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return details
