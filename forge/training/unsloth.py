@@ -1,0 +1,91 @@
+"""Unsloth on CUDA: 4-bit QLoRA or 16-bit LoRA with its kernels and gradient checkpointing.
+
+Importing this module imports `unsloth` first, which patches TRL, transformers and PEFT as they load; without
+a CUDA device that import raises, so only `forge.training.pick` imports this, and only where it can run.
+"""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import Any
+
+from unsloth import FastLanguageModel, is_bfloat16_supported  # isort: skip  it patches what is imported after it
+import torch
+
+from forge.errors import TrainingError
+from forge.seams import TrainJob, TrainResult
+from forge.training import sft
+from forge.training.progress import Listener, silent
+
+MICRO_BATCH = 4
+"""Rows on the card at once; the rest of a batch is accumulated. 4 rows of 2,048 tokens of a 1.7B fit 24 GB."""
+
+
+class UnslothTrainer:
+    """`forge.seams.Trainer` through `FastLanguageModel`; one base is on the card at a time."""
+
+    def __init__(self, *, load_in_4bit: bool = False, micro_batch: int = MICRO_BATCH, listen: Listener = silent) -> None:
+        self.load_in_4bit = load_in_4bit
+        self.micro_batch = micro_batch
+        self.listen = listen
+        self._loaded: tuple[Path, int, Any, Any] | None = None
+
+    def train(self, job: TrainJob) -> TrainResult:
+        """The adapter of `job`, as `forge.training.sft.train` makes it."""
+        return sft.train(job, self, self.listen)
+
+    def load(self, folder: Path, job: TrainJob) -> tuple[Any, Any]:
+        """The base and its tokenizer, for sequences of up to the job's `max_tokens`."""
+        if self._loaded is None or self._loaded[:2] != (folder, job.max_tokens):
+            self._release()
+            try:
+                model, tokenizer = FastLanguageModel.from_pretrained(
+                    model_name=str(folder),
+                    max_seq_length=job.max_tokens,
+                    dtype=None,
+                    load_in_4bit=self.load_in_4bit,
+                    use_gradient_checkpointing="unsloth",
+                )
+            except (OSError, ValueError, RuntimeError) as error:
+                raise TrainingError(f"Unsloth cannot load the base {job.base} for {job.stage}: {error}") from error
+            self._loaded = (folder, job.max_tokens, model, tokenizer)
+        return self._loaded[2], self._loaded[3]
+
+    def attach(self, model: Any, job: TrainJob) -> Any:
+        """The base with a fresh adapter on all seven linears, seeded by the job."""
+        return FastLanguageModel.get_peft_model(
+            model,
+            r=job.rank,
+            target_modules=list(sft.LINEARS),
+            lora_alpha=job.alpha,
+            lora_dropout=0,
+            bias="none",
+            use_gradient_checkpointing="unsloth",
+            random_state=job.seed,
+            use_rslora=job.rslora,
+        )
+
+    def detach(self, model: Any) -> None:  # noqa: ARG002
+        """Drop the patched model: Unsloth's fast forwards keep no way back to the bare base, so it is loaded anew."""
+        self._release()
+
+    def settings(self, job: TrainJob) -> dict[str, Any]:
+        """8-bit AdamW, bfloat16 where the card has it, micro-batches accumulated to the job's batch."""
+        micro = min(job.batch_size, self.micro_batch)
+        bfloat16 = is_bfloat16_supported()
+        return {
+            "bf16": bfloat16,
+            "fp16": not bfloat16,
+            "gradient_checkpointing": True,
+            "per_device_train_batch_size": micro,
+            "per_device_eval_batch_size": micro,
+            "gradient_accumulation_steps": max(1, job.batch_size // micro),
+            "optim": "adamw_8bit",
+            "loss_type": "nll",
+        }
+
+    def _release(self) -> None:
+        self._loaded = None
+        gc.collect()
+        torch.cuda.empty_cache()
