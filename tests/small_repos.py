@@ -15,7 +15,7 @@ BODIES = {
         "[4, 9, 2]",
         "9",
     ),
-    "clamp": ("    if value > 10:\n        return 10\n    return value\n", "value", "12", "10"),
+    "clamp": ("    if value > 10:\n        return 10\n    return value\n", "value", "11", "10"),
 }
 WRONG = {"total": ("result = 0", "result = 1"), "highest": ("item > best", "item < best"), "clamp": ("value > 10", "value > 11")}
 

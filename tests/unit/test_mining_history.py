@@ -63,7 +63,7 @@ def test_changed_lines_are_those_of_the_diff(tmp_path: Path) -> None:
     awkward(tmp_path / "repo")
     history = GitHistory("small", tmp_path / "repo")
     reference = {c.hash: c.lines for c in Repository(str(tmp_path / "repo")).traverse_commits() if not c.merge}
-    assert {sha: lines for sha, lines in history.changed_lines(list(reference)).items()} == reference
+    assert history.changed_lines(list(reference)) == reference
     history.close()
 
 

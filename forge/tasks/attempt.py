@@ -1,0 +1,130 @@
+"""One unit of the plan, tried: what a worker does, without Ray."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from forge.config import TasksConfig
+from forge.errors import ForgeError, SandboxError
+from forge.records import Commit, CommitSummary, Drop, Record, Symbol, Task
+from forge.seams import History
+from forge.stages.symbols import symbols_of
+from forge.store.trees import TreeStore
+from forge.tasks.candidate import Candidate
+from forge.tasks.derive import derive
+from forge.tasks.inject import inject
+from forge.tasks.journal import Tried
+from forge.tasks.plan import Unit
+from forge.tasks.prove import Prover, Runs
+from forge.tasks.suite import Suite
+
+ATTEMPTS = 5
+"""Bugs tried in one turn at a function: about half of all bugs are noticed by tests (measured over 12 operators)."""
+BOX_TRIES = 3
+
+OpenHistory = Callable[[str, str, str | None], History]
+"""(name, folder, commit to pin, or `None` for where HEAD is) → history."""
+
+
+class Place(Record):
+    """A repository's folder and the commit that it was at when the run began."""
+
+    path: str
+    head: str
+
+
+class Attempts:
+    """Tries units. Keeps each repository's head, its suite and the runs of its healthy tests."""
+
+    def __init__(
+        self, repos: Mapping[str, Place], open_history: OpenHistory, prover: Prover, trees: TreeStore, config: TasksConfig, seed: int
+    ) -> None:
+        self._repos = dict(repos)
+        self._open_history = open_history
+        self._prover = prover
+        self._trees = trees
+        self._turns = config.max_per_symbol
+        self._seed = seed
+        self._histories: dict[str, History] = {}
+        self._summaries: dict[str, dict[str, CommitSummary]] = {}
+        self._heads: dict[tuple[str, str], _Head] = {}
+        self._gold: dict[tuple[str, tuple[str, ...]], asyncio.Task[Runs]] = {}
+
+    async def attempt(self, unit: Unit) -> Tried:
+        """What came of a unit; a failing box is tried again, then reported as lost."""
+        for left in range(BOX_TRIES - 1, -1, -1):
+            try:
+                return await (self._derived(unit) if unit.kind == "commit" else self._injected(unit))
+            except SandboxError as error:
+                if not left:
+                    return Tried(key=unit.key, task=None, lost=str(error))
+            except (ForgeError, RecursionError, MemoryError) as error:
+                return Tried(key=unit.key, task=None, refused={f"unreadable: {type(error).__name__}": 1})
+        raise AssertionError("unreachable")
+
+    def close(self) -> None:
+        """End the helper processes."""
+        for history in self._histories.values():
+            history.close()
+
+    async def _derived(self, unit: Unit) -> Tried:
+        history = self._history(unit.repo)
+        if unit.repo not in self._summaries:
+            self._summaries[unit.repo] = {summary.sha: summary for summary in history.summaries()}
+        commit = history.commit(self._summaries[unit.repo][unit.sha])
+        if not isinstance(commit, Commit):
+            return _tried(unit, [commit])
+        parent = history.tree(commit.parents[0])
+        candidate = derive(commit, parent, self._trees.put(parent))
+        if isinstance(candidate, Drop):
+            return _tried(unit, [candidate])
+        return _tried(unit, [await self._prover.prove(candidate, unit.side)])
+
+    async def _injected(self, unit: Unit) -> Tried:
+        head = self._head(unit.repo, unit.sha)
+        symbol = head.symbol(unit.path, unit.name)
+        ends: list[Task | Drop] = []
+        bugs = inject(
+            unit.repo, unit.sha, head.tree, head.files, symbol, head.suite.tests_for(unit.path), self._seed, unit.turn, self._turns
+        )
+        for candidate in bugs:
+            ends.append(await self._prover.prove(candidate, unit.side, await self._healthy(candidate)))
+            if isinstance(ends[-1], Task) or len(ends) == ATTEMPTS:
+                break
+        return _tried(unit, ends or [Drop(sha=unit.key, reason="no bug to plant")])
+
+    async def _healthy(self, candidate: Candidate) -> Runs:
+        """Runs of the head's own tests, made once: with gold in place every planted bug leaves this very state."""
+        key = candidate.tree, tuple(edit.path for edit in candidate.tests)
+        if key not in self._gold or (self._gold[key].done() and self._gold[key].exception()):
+            self._gold[key] = asyncio.ensure_future(self._prover.gold(candidate))
+        return await asyncio.shield(self._gold[key])
+
+    def _history(self, repo: str) -> History:
+        if repo not in self._histories:
+            place = self._repos[repo]
+            self._histories[repo] = self._open_history(repo, place.path, place.head)
+        return self._histories[repo]
+
+    def _head(self, repo: str, sha: str) -> _Head:
+        if (repo, sha) not in self._heads:
+            self._heads[repo, sha] = _Head(self._history(repo).tree(sha), self._trees)
+        return self._heads[repo, sha]
+
+
+class _Head:
+    def __init__(self, files: dict[str, bytes], trees: TreeStore) -> None:
+        self.files = files
+        self.tree = trees.put(files)
+        self.suite = Suite(files)
+
+    def symbol(self, path: str, name: str) -> Symbol:
+        return next(symbol for symbol in symbols_of(path, self.files[path].decode()) if symbol.name == name)
+
+
+def _tried(unit: Unit, ends: list[Task | Drop]) -> Tried:
+    task = next((end for end in ends if isinstance(end, Task)), None)
+    refused = Counter(f"{unit.kind}: {end.reason}" for end in ends if isinstance(end, Drop))
+    return Tried(key=unit.key, task=task, refused=dict(refused), flaky_ids=task.proof.flaky_ids if task and task.proof else 0)

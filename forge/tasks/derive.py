@@ -1,0 +1,78 @@
+"""Commits that change existing source and tests become candidates: parent tree before, the commit's source after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from forge.config import TasksConfig
+from forge.records import Commit, CommitSummary, Drop, FileEdit
+from forge.stages.statements import title_of
+from forge.stages.symbols import is_test_path, symbols_of
+from forge.tasks.candidate import Candidate
+from forge.tasks.suite import is_test_file
+
+_REGULAR = ("100644", "100755", "000000")
+
+
+def refusal(summary: CommitSummary, config: TasksConfig) -> str | None:
+    """Why a commit is no candidate, judged by its metadata; `None` when it is one."""
+    python = [change for change in summary.changes if change.path.endswith(".py")]
+    if len(summary.parents) != 1:
+        return "merge" if summary.parents else "first commit"
+    if not any(change.status in "MR" and not is_test_path(change.path) for change in python):
+        return "no existing source modified"
+    if not any(change.status in "AMR" and is_test_file(change.path) for change in python):
+        return "no tests changed"
+    if len(python) > config.max_files:
+        return "too many files"
+    if any(mode not in _REGULAR for change in summary.changes for mode in (change.mode, change.old_mode)):
+        return "link or submodule"
+    return None
+
+
+def files_of(summary: CommitSummary) -> list[str]:
+    """The Python files that a candidate touches, under their old and new paths: what the split joins."""
+    paths = (path for change in summary.changes for path in (change.path, change.old_path))
+    return sorted({path for path in paths if path and path.endswith(".py")})
+
+
+def derive(commit: Commit, parent: Mapping[str, bytes], tree: str) -> Candidate | Drop:
+    """The candidate of a commit; `parent` are the files of its parent's tree and `tree` their content hash."""
+    sources = [file for file in commit.files if not is_test_path(file.path)]
+    tests = [file for file in commit.files if is_test_path(file.path)]
+    if not any(file.before is not None and file.after is not None for file in sources):
+        return Drop(sha=commit.sha, reason="no existing source modified")
+    if not any(is_test_file(file.path) and file.after is not None for file in tests):
+        return Drop(sha=commit.sha, reason="no tests changed")
+    gold = [FileEdit(path=file.path, content=file.after) for file in sources]
+    gold += [FileEdit(path=file.old_path, content=None) for file in sources if file.old_path]
+    visible = [FileEdit(path=file.path, content=_text(parent.get(file.path))) for file in tests]
+    return Candidate(
+        repo=commit.repo,
+        base_commit=commit.parents[0],
+        origin="commit",
+        commit=commit.sha,
+        title=_title(commit.message),
+        names=tuple(dict.fromkeys(name for file in sources for name in _changed_names(file.path, file.before, file.after))),
+        tree=tree,
+        gold=tuple(gold),
+        old=tuple(FileEdit(path=file.old_path or file.path, content=file.before) for file in sources),
+        tests=tuple(FileEdit(path=file.path, content=file.after) for file in tests),
+        visible=tuple(visible),
+    )
+
+
+def _title(message: str) -> str | None:
+    title = title_of(message)
+    return None if title is None or "\ufffd" in title else title
+
+
+def _changed_names(path: str, before: str | None, after: str | None) -> list[str]:
+    """Bare names of functions that exist before and have another source after."""
+    new = {symbol.name: symbol.source for symbol in symbols_of(path, after or "")}
+    old = symbols_of(path, before or "")
+    return [symbol.name.split(".")[-1] for symbol in old if new.get(symbol.name) not in (None, symbol.source)]
+
+
+def _text(content: bytes | None) -> str | None:
+    return None if content is None else content.decode("utf-8", "replace")

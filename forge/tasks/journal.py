@@ -1,0 +1,64 @@
+"""What has been tried: one JSON line a unit, so that a run that was killed goes on where it was."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import IO
+
+from pydantic import ValidationError
+
+from forge.records import Record, Task
+
+
+class Tried(Record):
+    """The end of one unit: its task, or nothing and the reasons why not."""
+
+    key: str
+    task: Task | None
+    refused: dict[str, int] = {}
+    flaky_ids: int = 0
+    lost: str = ""
+    """Why boxes failed it; such a unit is not in the journal and is tried again next time."""
+
+
+class Journal:
+    """Append-only, synced a line at a time; a torn last line is ignored. Another `fingerprint` starts it afresh."""
+
+    def __init__(self, path: Path, fingerprint: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        known = _read(path, fingerprint)
+        self.tried: dict[str, Tried] = known or {}
+        self._file: IO[str] = path.open("w" if known is None else "a", encoding="utf-8")
+        self._write(fingerprint if known is None else "")  # an empty line ends a torn one
+
+    def add(self, tried: Tried) -> None:
+        """Keep this for good."""
+        self.tried[tried.key] = tried
+        self._write(tried.model_dump_json())
+
+    def close(self) -> None:
+        """Let go of the file; safe to call twice."""
+        self._file.close()
+
+    def _write(self, line: str) -> None:
+        self._file.write(line + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def _read(path: Path, fingerprint: str) -> dict[str, Tried] | None:
+    """What the file holds, `None` when there is no file for this fingerprint."""
+    if not path.exists():
+        return None
+    first, *lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    if first != fingerprint:
+        return None
+    found: dict[str, Tried] = {}
+    for line in lines:
+        try:
+            tried = Tried.model_validate_json(line)
+        except ValidationError:
+            continue
+        found[tried.key] = tried
+    return found

@@ -1,0 +1,119 @@
+"""What is tried, in which order: commits first, then planted bugs, with repositories, modules and functions taking turns."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import zip_longest
+from typing import Literal, TypeVar
+
+from forge.config import TasksConfig
+from forge.records import CommitSummary, Record, Side
+from forge.seams import History
+from forge.stages.symbols import is_test_path
+from forge.tasks.derive import files_of, refusal
+from forge.tasks.inject import functions_under_test
+from forge.tasks.split import Split, max_group
+from forge.tasks.suite import Suite
+
+T = TypeVar("T")
+
+
+class Unit(Record):
+    """One attempt at one task: a commit, or a turn at planting a bug into one function."""
+
+    repo: str
+    kind: Literal["commit", "inject"]
+    side: Side
+    sha: str
+    """The commit to derive from, or the head to plant into."""
+    path: str = ""
+    name: str = ""
+    turn: int = 0
+
+    @property
+    def key(self) -> str:
+        return f"{self.repo}:{self.kind}:{self.sha[:16]}:{self.path}:{self.name}:{self.turn}"
+
+
+class Plan(Record):
+    """Units in the order in which they count, files by side, and candidates refused before anything ran."""
+
+    units: tuple[Unit, ...]
+    heldout_files: tuple[tuple[str, str], ...]
+    """(repository, path) of every file that no training row may come from."""
+    refused: dict[str, int]
+
+
+def plan(histories: Sequence[History], config: TasksConfig, *, transfer: Collection[str] = (), seed: int = 0) -> Plan:
+    """The plan for these repositories, the same for the same heads, config and seed; nothing is run.
+
+    Raises `HistoryError` when a history cannot be read.
+    """
+    refused: Counter[str] = Counter()
+    commits: list[list[Unit]] = []
+    turns: list[list[Unit]] = []
+    heldout: list[tuple[str, str]] = []
+    for history in histories:
+        files = history.tree(history.head)
+        split = Split(history.repo, config.heldout_fraction, transfer=history.repo in transfer, max_group=max_group(_python(files)))
+        suite = Suite(files)
+        tests = {path: suite.tests_for(path) for path in _python(files) if not is_test_path(path)}
+        for path, found in tests.items():
+            split.join([path, *found], always=True)
+        accepted = _accepted(history.summaries(), split, config, refused)
+        commits.append([Unit(repo=history.repo, kind="commit", side=split.side(files_of(s)[0]), sha=s.sha) for s in accepted])
+        turns.append(_injections(history, files, tests, split, config.max_per_symbol, seed))
+        heldout += [(history.repo, path) for path in split.on_side("heldout")]
+    return Plan(units=(*_alternating(commits), *_alternating(turns)), heldout_files=tuple(heldout), refused=dict(refused))
+
+
+def _accepted(summaries: Iterable[CommitSummary], split: Split, config: TasksConfig, refused: Counter[str]) -> list[CommitSummary]:
+    """Commits that may become tasks, newest first; those with few files join their groups first, as they bind least."""
+    fitting = []
+    for summary in summaries:
+        reason = refusal(summary, config)
+        if reason:
+            refused[reason] += 1
+        else:
+            fitting.append(summary)
+    accepted = set()
+    for summary in sorted(fitting, key=lambda summary: (len(files_of(summary)), summary.sha)):
+        if split.join(files_of(summary)):
+            accepted.add(summary.sha)
+        else:
+            refused["would tie too many files together"] += 1
+    return [summary for summary in fitting if summary.sha in accepted]
+
+
+def _injections(
+    history: History, files: Mapping[str, bytes], tests: Mapping[str, Sequence[str]], split: Split, turns: int, seed: int
+) -> list[Unit]:
+    """First one bug for one function of every module, then for the next function, and so on; then second bugs."""
+    chance = random.Random(f"{seed}:{history.repo}")
+    by_module: dict[str, list[str]] = defaultdict(list)
+    for path, found in tests.items():
+        if found:
+            names = [symbol.name for symbol in functions_under_test(path, files, found)]
+            by_module[path] = chance.sample(names, len(names))
+    modules = chance.sample(sorted(by_module), len(by_module))
+    in_order = [
+        (path, by_module[path][depth])
+        for depth in range(max(map(len, by_module.values()), default=0))
+        for path in modules
+        if depth < len(by_module[path])
+    ]
+    return [
+        Unit(repo=history.repo, kind="inject", side=split.side(path), sha=history.head, path=path, name=name, turn=turn)
+        for turn in range(turns)
+        for path, name in in_order
+    ]
+
+
+def _alternating(lists: Sequence[Sequence[T]]) -> list[T]:
+    return [item for row in zip_longest(*lists) for item in row if item is not None]
+
+
+def _python(files: Iterable[str]) -> list[str]:
+    return [path for path in files if path.endswith(".py")]

@@ -1,0 +1,159 @@
+"""A candidate becomes a task when running shows it: fails without gold, passes with it, the same each time.
+
+Both states run in boxes of the provider that is passed in. What a flaky test said is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from forge.errors import TaskError
+from forge.records import Drop, FileEdit, Limits, Proof, Record, Side, Task, TestRun
+from forge.seams import SandboxProvider
+from forge.tasks.candidate import Candidate
+from forge.tasks.statement import statement_of
+from forge.tasks.suite import functions_in, is_test_file, without
+
+_PATIENCE = 20.0
+"""A planted bug may make tests this many times slower than gold before they count as hanging."""
+_LEAST_S = 2.0
+
+
+class Runs(Record):
+    """Every run of one state, and how long they took in seconds."""
+
+    runs: tuple[TestRun, ...]
+    seconds: float
+
+
+class Prover:
+    """Proves candidates with `runs` runs of each state, in boxes of `provider`."""
+
+    def __init__(self, provider: SandboxProvider, trees: Callable[[str], Path], limits: Limits, *, runs: int, run_id: str) -> None:
+        """`trees` gives the unpacked folder of a tree's content hash."""
+        self._provider = provider
+        self._trees = trees
+        self._limits = limits
+        self._count = runs
+        self._run_id = run_id
+
+    async def gold(self, candidate: Candidate) -> Runs:
+        """The tests' runs with gold in place. The same for all bugs planted into one tree, so it may be kept."""
+        files = (*candidate.broken, *candidate.gold, *candidate.tests)
+        return await self._run(candidate, files, timeout_s=None, worth_repeating=lambda run: run.complete)
+
+    async def prove(self, candidate: Candidate, side: Side, gold: Runs | None = None) -> Task | Drop:
+        """The task, or why it is none. Raises `SandboxError` when a box, not the candidate, failed."""
+        where = candidate.commit or f"{candidate.gold[0].path}:{candidate.operator}"
+        after = gold or await self.gold(candidate)
+        if reason := _unsound(after, "with gold"):
+            return Drop(sha=where, reason=reason)
+        limit = max(_LEAST_S, _PATIENCE * max(run.seconds for run in after.runs))
+        # A run without gold in which everything passes already says that this is no task.
+        fails = partial(_fails, after)
+        before = await self._run(candidate, (*candidate.broken, *candidate.tests), timeout_s=limit, worth_repeating=fails)
+        if reason := _unsound(before, "without gold"):
+            return Drop(sha=where, reason=reason)
+        verdict = compare(before.runs, after.runs)
+        if verdict.reason:
+            return Drop(sha=where, reason=verdict.reason)
+        try:
+            return _task(candidate, side, verdict, before, after)
+        except TaskError as error:
+            return Drop(sha=where, reason=str(error))
+
+    async def _run(
+        self, candidate: Candidate, files: Sequence[FileEdit], *, timeout_s: float | None, worth_repeating: Callable[[TestRun], bool]
+    ) -> Runs:
+        paths = [edit.path for edit in candidate.tests if is_test_file(edit.path) and edit.content is not None]
+        start = time.monotonic()
+        box = await self._provider.open(self._trees(candidate.tree), limits=self._limits, run_id=self._run_id)
+        try:
+            await box.write(files)
+            runs = [await box.run_tests(paths, timeout_s=timeout_s)]
+            if worth_repeating(runs[0]):
+                runs += [await box.run_tests(paths, timeout_s=timeout_s) for _ in range(self._count - 1)]
+        finally:
+            await box.close()
+        return Runs(runs=tuple(runs), seconds=time.monotonic() - start)
+
+
+class Comparison(Record):
+    """Exact node ids by what they did in all runs of both states; `reason` is why they make no task."""
+
+    fail_to_pass: tuple[str, ...]
+    pass_to_pass: tuple[str, ...]
+    flaky: int
+    reason: str = ""
+
+
+def compare(before: Sequence[TestRun], after: Sequence[TestRun]) -> Comparison:
+    """Sort the ids: fail then pass, pass always, flaky (two outcomes in one state); the rest is of no use."""
+    ids = list(dict.fromkeys(name for run in after for name in run.outcomes))
+    told = {name: (_said(name, before), _said(name, after)) for name in ids}
+    flaky = [name for name, (old, new) in told.items() if len(old) > 1 or len(new) > 1]
+    steady = {name: (min(old), min(new)) for name, (old, new) in told.items() if name not in flaky}
+    fail_to_pass = tuple(name for name, (old, new) in steady.items() if new == "passed" and old in ("failed", "error", "missing"))
+    pass_to_pass = tuple(name for name, said in steady.items() if said == ("passed", "passed"))
+    reason = "no test fails only without gold" if not fail_to_pass else "no test passes in both states" if not pass_to_pass else ""
+    return Comparison(fail_to_pass=fail_to_pass, pass_to_pass=pass_to_pass, flaky=len(flaky), reason=reason)
+
+
+def _task(candidate: Candidate, side: Side, verdict: Comparison, before: Runs, after: Runs) -> Task:
+    hidden = tuple(_hidden(edit, verdict.fail_to_pass) for edit in candidate.visible)
+    shown = {edit.path: edit.content for edit in candidate.visible}
+    setup = (*candidate.broken, *(edit for edit in hidden if edit.content is not None and edit.content != shown[edit.path]))
+    fields = {
+        "repo": candidate.repo,
+        "base_commit": candidate.base_commit,
+        "origin": candidate.origin,
+        "operator": candidate.operator,
+        "statement": statement_of(candidate, verdict.fail_to_pass, before.runs[0].messages),
+        "tree": candidate.tree,
+        "setup": setup,
+        "gold": candidate.gold,
+        "tests": candidate.tests,
+        "fail_to_pass": verdict.fail_to_pass,
+        "pass_to_pass": verdict.pass_to_pass,
+        "files": tuple(sorted({edit.path for edit in (*candidate.gold, *candidate.tests)})),
+        "commit": candidate.commit,
+    }
+    proof = Proof(
+        runs=min(len(before.runs), len(after.runs)),
+        gold_passed=True,
+        noop_failed=True,
+        flaky_ids=verdict.flaky,
+        seconds=round(before.seconds + after.seconds, 3),
+    )
+    return Task.model_validate({**fields, "id": _id(candidate, setup, verdict), "side": side, "proof": proof})
+
+
+def _hidden(edit: FileEdit, fail_to_pass: Sequence[str]) -> FileEdit:
+    """A test file of the work tree without the tests that grading keeps to itself."""
+    names = functions_in(fail_to_pass, edit.path)
+    return edit if edit.content is None or not names else FileEdit(path=edit.path, content=without(edit.content, names))
+
+
+def _id(candidate: Candidate, setup: Sequence[FileEdit], verdict: Comparison) -> str:
+    edits = [edit.model_dump() for edit in (*setup, *candidate.gold, *candidate.tests)]
+    body = json.dumps([candidate.tree, edits, verdict.fail_to_pass, verdict.pass_to_pass])
+    return f"{candidate.repo.replace('/', '--')}-{candidate.origin}-{hashlib.sha256(body.encode()).hexdigest()[:12]}"
+
+
+def _said(name: str, runs: Sequence[TestRun]) -> set[str]:
+    return {run.outcomes.get(name, "missing") for run in runs}
+
+
+def _fails(after: Runs, run: TestRun) -> bool:
+    """Whether a run without gold is complete and misses something that passes with gold."""
+    passing = {name for name, outcome in after.runs[0].outcomes.items() if outcome == "passed"}
+    return run.complete and any(run.outcomes.get(name) != "passed" for name in passing)
+
+
+def _unsound(runs: Runs, state: str) -> str:
+    return "" if all(run.complete for run in runs.runs) else f"tests do not finish {state}"

@@ -1,0 +1,113 @@
+"""Test files: which of them belong to a source file, and single test functions in them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from forge.errors import TaskError
+from forge.stages.symbols import is_test_path
+
+TestNode = ast.FunctionDef | ast.AsyncFunctionDef
+_ROOTS = ("src", "lib")
+
+
+class Suite:
+    """The test files of one tree, and what they import."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self._imports = {path: _imports(content.decode("utf-8", "replace")) for path, content in files.items() if is_test_file(path)}
+
+    def tests_for(self, source: str, limit: int = 3) -> list[str]:
+        """Test files of a source file: those named after it, else those that import it, nearest first; at most `limit`."""
+        stem = source.rsplit("/", 1)[-1].removesuffix(".py")
+        named = [path for path in self._imports if _stem(path) == stem]
+        module = _module(source)
+        importing = [path for path, modules in self._imports.items() if module in modules]
+        # Two packages may have modules of one name: then the import decides.
+        found = [path for path in named if path in importing] or named or importing
+        return sorted(found)[:limit]
+
+
+def is_test_file(path: str) -> bool:
+    """Whether pytest collects tests from it by default: `test_*.py` or `*_test.py`."""
+    name = path.rsplit("/", 1)[-1]
+    return is_test_path(path) and name.endswith(".py") and (name.startswith("test_") or name.endswith("_test.py"))
+
+
+def functions_in(ids: Iterable[str], path: str) -> list[str]:
+    """Qualified names of the test functions of one file among node ids, parameters left out, in order."""
+    found = (id_.split("::")[1:] for id_ in ids if id_.split("::")[0] == path)
+    return list(dict.fromkeys(".".join(part.split("[")[0] for part in parts) for parts in found if parts))
+
+
+def source_of(text: str, names: Collection[str]) -> str:
+    """Source of the named test functions, in order; empty when the file does not parse."""
+    lines = text.splitlines(keepends=True)
+    spans = [_span(node) for name, node in _tests(_parse(text)) if name in names]
+    return "\n".join(_dedented("".join(lines[first - 1 : last])) for first, last in spans)
+
+
+def without(text: str, names: Collection[str]) -> str:
+    """A test file without the named functions; a class that would be empty goes with them. Raises `TaskError`."""
+    tree = _parse(text)
+    if tree is None:
+        raise TaskError("a test file does not parse")
+    spans = [_span(node) for name, node in _tests(tree) if name in names]
+    for cls in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+        inside = [_span(member) for member in cls.body]
+        if all(span in spans for span in inside):
+            spans.append(_span(cls))
+    gone = {number for first, last in spans for number in range(first, last + 1)}
+    kept = [line for number, line in enumerate(text.splitlines(keepends=True), 1) if number not in gone]
+    rest = "".join(kept).rstrip("\n") + "\n" if kept else ""
+    if _parse(rest) is None:
+        raise TaskError("a test file does not parse without its hidden tests")
+    return rest
+
+
+def _tests(tree: ast.Module | None) -> Iterator[tuple[str, TestNode]]:
+    for node in tree.body if tree else []:
+        if isinstance(node, TestNode):
+            yield node.name, node
+        elif isinstance(node, ast.ClassDef):
+            for member in node.body:
+                if isinstance(member, TestNode):
+                    yield f"{node.name}.{member.name}", member
+
+
+def _span(node: ast.stmt) -> tuple[int, int]:
+    decorators = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(decorator.lineno for decorator in decorators)]), node.end_lineno or node.lineno
+
+
+def _dedented(source: str) -> str:
+    margin = len(source) - len(source.lstrip(" "))
+    return "".join(line[margin:] if line[:margin].isspace() else line for line in source.splitlines(keepends=True))
+
+
+def _imports(text: str) -> frozenset[str]:
+    tree = _parse(text)
+    found: set[str] = set()
+    for node in ast.walk(tree) if tree else []:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(found)
+
+
+def _module(path: str) -> str:
+    parts = path.removesuffix(".py").removesuffix("/__init__").split("/")
+    return ".".join(parts[1:] if parts[0] in _ROOTS and len(parts) > 1 else parts)
+
+
+def _stem(path: str) -> str:
+    return path.rsplit("/", 1)[-1].removesuffix(".py").removeprefix("test_").removesuffix("_test")
+
+
+def _parse(text: str) -> ast.Module | None:
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
