@@ -1,0 +1,73 @@
+"""What vLLM is started with: command line and environment, as plain values, for CPU and CUDA alike."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from forge.config import BaseModelConfig, ServeConfig
+
+LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""The modules that forge's adapters touch; the engine wraps no others."""
+
+BLOCK_TOKENS = 32
+"""KV block on CPU: vLLM's default of 128 there means that short prompts never hit the prefix cache."""
+
+
+def engine_argv(name: str, model: Path | str, base: BaseModelConfig, serve: ServeConfig) -> list[str]:
+    """vLLM's command line for the base `name`."""
+    argv = ["--model", str(model), "--served-model-name", name, "--max-model-len", str(base.max_model_tokens)]
+    if base.revision:
+        argv += ["--revision", base.revision]
+    argv += ["--enable-lora", "--max-loras", str(serve.max_adapters), "--max-cpu-loras", str(2 * serve.max_adapters)]
+    argv += ["--max-lora-rank", str(_supported_rank(serve.max_rank)), "--lora-target-modules", *LINEARS]
+    argv += ["--max-num-seqs", str(serve.max_sequences), "--enable-prefix-caching", "--disable-log-stats"]
+    return argv + (_cuda_argv(base, serve) if serve.gpus > 0 else _cpu_argv(base, serve))
+
+
+def engine_env(serve: ServeConfig, model: Path | str) -> dict[str, str]:
+    """Environment of the engine's processes; it must be set before vLLM is imported."""
+    env = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING", "TOKENIZERS_PARALLELISM": "false"}
+    if Path(model).is_dir():
+        env["HF_HUB_OFFLINE"] = "1"
+    if serve.gpus <= 0:
+        threads = str(serve.threads)
+        env |= {
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # else the CPU build adds a worker process to engine and front end
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "TORCHDYNAMO_DISABLE": "1",  # else the first request with logprobs compiles for 40 s
+            "CUDA_VISIBLE_DEVICES": "",
+        }
+    return env
+
+
+def cluster_env(inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Environment for `ray start --head`: what Ray's and Serve's own processes read once, before any job.
+
+    Without it everything works, slower: workers run at nice 15, and Serve hands each request to a second thread.
+    """
+    wanted = {"RAY_worker_niceness": "0", "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0", "RAY_AUTH_MODE": "disabled"}
+    return {key: inherited.get(key, value) for key, value in wanted.items()}
+
+
+def _cpu_argv(base: BaseModelConfig, serve: ServeConfig) -> list[str]:
+    """Prompts are never split: a seeded request whose prompt is split kills the CPU engine (its generators
+    have no offset, gpu_model_runner._bookkeeping_sync of vLLM 0.32)."""
+    return [
+        *("--distributed-executor-backend", "uni", "--worker-cls", "serve.cpu_worker.GroupedCPUWorker"),
+        *("--dtype", "float32", "--enforce-eager", "--block-size", str(BLOCK_TOKENS)),
+        *("--kv-cache-memory-bytes", str(serve.kv_cache_bytes)),
+        *("--no-enable-chunked-prefill", "--max-num-batched-tokens", str(max(1024, base.max_model_tokens, serve.max_sequences))),
+    ]
+
+
+def _cuda_argv(base: BaseModelConfig, serve: ServeConfig) -> list[str]:
+    argv = ["--dtype", "auto", "--gpu-memory-utilization", str(serve.gpu_memory_fraction)]
+    return argv + (["--quantization", "bitsandbytes"] if base.load_in_4bit else [])
+
+
+def _supported_rank(rank: int) -> int:
+    """The smallest slot rank that vLLM accepts and that holds `rank`."""
+    return next(size for size in (8, 16, 32, 64, 128, 256) if size >= rank)

@@ -1,0 +1,106 @@
+"""The engine and its ASGI app, built in the replica's process. The only module here, with its neighbours
+`sample_route` and `cpu_worker`, that imports vLLM."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+from vllm.entrypoints.launchers.app import build_app
+from vllm.entrypoints.launchers.cli_args import make_arg_parser
+from vllm.entrypoints.openai.models.serving import OpenAIServingModels
+from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+from vllm.entrypoints.serve.lora.protocol import LoadLoRAAdapterRequest, UnloadLoRAAdapterRequest
+from vllm.usage.usage_lib import UsageContext
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+from vllm.v1.engine.async_llm import AsyncLLM
+
+from serve.sample_route import add_sample_route
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running engine, its ASGI app and its adapters."""
+
+    engine: AsyncLLM
+    app: Any
+    adapters: Adapters
+
+
+async def start(argv: Sequence[str]) -> Server:
+    """A server that answers; takes as long as loading the base."""
+    args = make_arg_parser(FlexibleArgumentParser()).parse_args(list(argv))
+    engine_args = AsyncEngineArgs.from_cli_args(args)
+    config = engine_args.create_engine_config(usage_context=UsageContext.OPENAI_API_SERVER)
+    engine = AsyncLLM.from_vllm_config(
+        vllm_config=config, usage_context=UsageContext.OPENAI_API_SERVER, disable_log_stats=args.disable_log_stats
+    )
+    tasks = await engine.get_supported_tasks()
+    app = build_app(args, tasks, engine.model_config)
+    await init_app_state(engine, app.state, args, tasks)
+    app.state.server = types.SimpleNamespace()  # vLLM's error handler writes to it
+    models = app.state.openai_serving_models
+    add_sample_route(app, engine, models)
+    return Server(engine, app, Adapters(models))
+
+
+class DirectPort(uvicorn.Server):
+    """The same ASGI app on a port of its own, which saves Serve's proxy and its wrapping of each request.
+
+    Measured for 300 prompts of one token-id call each: 13 CPU-ms a request less than through Serve's proxy.
+    """
+
+    def __init__(self, app: Any, host: str) -> None:
+        super().__init__(uvicorn.Config(app, lifespan="off", log_level="warning", access_log=False, timeout_keep_alive=600))
+        self._socket = socket.socket()
+        self._socket.bind((host, 0))
+        self._task: asyncio.Task[None] | None = None
+        self.url = f"http://{host}:{self._socket.getsockname()[1]}"
+
+    def open(self) -> None:
+        """Start answering, on the running event loop."""
+        self._task = self._task or asyncio.create_task(self.serve(sockets=[self._socket]))
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # signals are the replica's, not this server's
+
+
+class Adapters:
+    """The adapters that the engine serves, kept equal to what is wanted."""
+
+    def __init__(self, models: OpenAIServingModels) -> None:
+        self._models = models
+        self._turn = asyncio.Lock()
+        self.problems: dict[str, str] = {}
+
+    async def follow(self, wanted: Mapping[str, str]) -> None:
+        """Load what is missing, then unload what is not wanted; requests under way keep their adapter."""
+        async with self._turn:
+            self.problems = {}
+            for name, path in wanted.items():
+                await self._load(name, path)
+            for name in set(self._models.lora_requests) - set(wanted):
+                await self._models.unload_lora_adapter(UnloadLoRAAdapterRequest(lora_name=name))
+
+    async def _load(self, name: str, path: str) -> None:
+        served = self._models.lora_requests.get(name)
+        if served is not None:
+            if served.lora_path != path:
+                self.problems[name] = f"{name} is served from {served.lora_path} and names are immutable; give {path} a new version"
+            return
+        answer = await self._models.load_lora_adapter(LoadLoRAAdapterRequest(lora_name=name, lora_path=path))
+        if isinstance(answer, ErrorResponse):
+            self.problems[name] = answer.error.message
+            logger.warning("adapter %s from %s was not loaded: %s", name, path, answer.error.message)
