@@ -1,0 +1,90 @@
+"""The weak provider, for machines where namespaces are not allowed: it takes generated practice repositories only.
+
+What holds: no sockets, writes only in the box's own folder (Landlock), limits, the whole process tree killed. What does
+not: other processes and the readable system stay visible, the disk limit is looked at, not enforced. The caller must
+honour `trusted_only`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import IO
+
+from forge.records import Limits
+from forge.seams import Sandbox
+from sandboxes.inside import landlock, seccomp
+from sandboxes.inside.confined import UIDS
+from sandboxes.local import unprivileged_uids
+from sandboxes.owners import owner_is_dead, owner_mark
+from sandboxes.zygote import Launched, Zygote, spawn
+
+_PREFIX = "forge-confined-"
+_OWNER = "owner"
+
+
+class ConfinedProvider:
+    """Boxes as confined processes. Implements `forge.seams.SandboxProvider`."""
+
+    name = "confined"
+    trusted_only = True
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """Boxes work in a new folder below `folder` (the system's temporary folder by default)."""
+        self._parent = Path(tempfile.gettempdir()) if folder is None else folder
+        self._folder: Path | None = None
+        self._zygote = Zygote(self._launch, self.name)
+
+    async def open(self, tree: Path, *, limits: Limits, run_id: str) -> Sandbox:
+        """See `forge.seams.SandboxProvider.open`."""
+        return await self._zygote.open(tree, limits)
+
+    async def sweep(self) -> int:
+        """Remove the folders of owners that died; returns how many."""
+        removed = 0
+        for folder in self._parent.glob(f"{_PREFIX}*"):
+            with contextlib.suppress(OSError):
+                if owner_is_dead((folder / _OWNER).read_text()):
+                    shutil.rmtree(folder)
+                    removed += 1
+        return removed
+
+    async def close(self) -> None:
+        await self._zygote.close()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def _launch(self, errors: IO[bytes]) -> Launched:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._parent))
+        (folder / _OWNER).write_text(owner_mark())
+        (folder / "trees").mkdir()
+        (folder / "boxes").mkdir()
+        self._folder = folder
+        variables = {
+            "PYTHONPATH": os.path.dirname(__file__),
+            "PYTHONHASHSEED": "0",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "LANG": "C.UTF-8",
+            "PATH": "/usr/bin:/bin",
+            "TMPDIR": str(folder / "trees"),
+        }
+        for place in (folder, folder / "boxes"):
+            place.chmod(0o711)
+        first_uid = unprivileged_uids(UIDS) if os.getuid() == 0 else -1
+        words = ["--first-uid", str(first_uid), "--trees", str(folder / "trees"), "--boxes", str(folder / "boxes")]
+        program = [sys.executable, "-s", "-P", "-B", "-m", "inside", "confined"]
+        return spawn(lambda control: [*program, *words, "--control", str(control)], errors, variables)
+
+
+def layers() -> dict[str, str]:
+    """Which layers of confinement this kernel gives, in words."""
+    version = landlock.abi()
+    return {
+        "landlock": f"ABI {version}" if version else "not in this kernel: a box can write wherever its user can",
+        "seccomp": "filter without sockets" if seccomp.build(sockets=False) else "no filter for this processor",
+        "rlimits": "address space, file size, open files",
+    }

@@ -1,0 +1,184 @@
+"""Boxes in containers of Docker, or of Podman through its socket.
+
+Two ways, the first that works here:
+  shared  one locked-down container holds a fork server, every box is a fresh clone of it in namespaces of its own: as
+          many boxes a second as bubblewrap, with the container's cgroup and root as a second wall.
+  single  one fresh container per box, started ahead of need by a bounded pool: where a container may not make namespaces.
+Guards: as bubblewrap does, and the engine's cgroups bound memory and processes of all boxes together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Literal, TypeVar
+
+import docker
+import docker.errors
+
+from forge.errors import SandboxError
+from forge.records import Limits
+from forge.seams import Sandbox
+from sandboxes import containers
+from sandboxes.images import Image, host_image, slim_image
+from sandboxes.local import unprivileged_uids
+from sandboxes.pool import ContainerPool
+from sandboxes.zygote import Launched, Zygote
+
+Way = Literal["auto", "shared", "single"]
+T = TypeVar("T")
+ENGINE_S = 60
+_START_S = 60.0
+_SHARED_PIDS = 8192
+_SHARED_MEMORY = 8 * 2**30
+_TREES_BYTES = 2 * 2**30
+
+
+class DockerProvider:
+    """Boxes in containers. Implements `forge.seams.SandboxProvider`."""
+
+    name = "docker"
+    trusted_only = False
+
+    def __init__(self, way: Way = "auto", *, ahead: int = 2) -> None:
+        """`ahead`: containers that the `single` way keeps started before they are asked for."""
+        self._way = way
+        self._ahead = ahead
+        self._run_id = ""
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="docker")
+        self._client: docker.DockerClient | None = None
+        self._image: Image | None = None
+        self._zygote = Zygote(self._launch, self.name)
+        self._pool: ContainerPool | None = None
+        self.refused_shared = ""
+
+    async def open(self, tree: Path, *, limits: Limits, run_id: str) -> Sandbox:
+        """See `forge.seams.SandboxProvider.open`. Containers carry `run_id` and their owner as labels."""
+        self._run_id = run_id
+        if self._way != "single":
+            try:
+                box = await self._zygote.open(tree, limits)
+                self._way = "shared"
+                return box
+            except SandboxError as error:
+                if self._way == "shared":
+                    raise
+                await self._zygote.close()
+                self._way, self.refused_shared = "single", str(error)
+        if self._pool is None:
+            client, image = await self._call(self._ready)
+            self._pool = ContainerPool(client, image, self._threads, ahead=self._ahead)
+        return await self._pool.open(tree, limits, run_id)
+
+    async def sweep(self) -> int:
+        """Remove containers whose owner process died; returns how many."""
+        return await self._call(lambda: containers.sweep(self._engine()))
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            await self._pool.close()
+        await self._zygote.close()
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+        self._pool = None
+
+    @property
+    def way(self) -> Way:
+        """Which of the two ways is used; `auto` before the first box."""
+        return self._way
+
+    async def _call(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+    def _engine(self) -> docker.DockerClient:
+        if self._client is None:
+            try:
+                self._client = docker.from_env(timeout=ENGINE_S)
+            except docker.errors.DockerException as error:
+                raise SandboxError(f"no container engine answers: {error}") from error
+        return self._client
+
+    def _ready(self) -> tuple[docker.DockerClient, Image]:
+        client = self._engine()
+        if self._image is None:
+            self._image = host_image(client) if _is_local() else slim_image(client)
+        return client, self._image
+
+    async def _launch(self, errors: IO[bytes]) -> Launched:
+        return await self._call(self._start_shared)
+
+    def _start_shared(self) -> Launched:
+        """Start the container that holds the fork server, and wait until it connects to our socket."""
+        client, image = self._ready()
+        folder = tempfile.mkdtemp(prefix="forge-docker-")
+        os.chmod(folder, 0o755)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        container = None
+        try:
+            with listener:
+                listener.bind(f"{folder}/socket")
+                os.chmod(f"{folder}/socket", 0o666)
+                listener.listen(1)
+                listener.settimeout(_START_S)
+                uid = unprivileged_uids()
+                command = [image.python, *["-s", "-P", "-B", "-m", "inside", "namespaced", "--control", "/forge/control/socket"]]
+                command += ["--private", "/tmp", "--private", "/dev/shm"]
+                container = containers.create(
+                    client,
+                    image,
+                    command,
+                    run_id=self._run_id,
+                    mounts={folder: "/forge/control"},
+                    profile={
+                        "user": f"{uid}:{uid}",
+                        "security_opt": containers.security(client, namespaces=True),
+                        "mem_limit": _SHARED_MEMORY,
+                        "memswap_limit": _SHARED_MEMORY,
+                        "pids_limit": _SHARED_PIDS,
+                        "tmpfs": {"/tmp": "size=1m,mode=1777", "/forge/trees": f"size={_TREES_BYTES},mode=0755,uid={uid},gid={uid}"},
+                    },
+                )
+                started = containers.start(container)
+                control, _ = listener.accept()
+        except BaseException as error:
+            if container is not None:
+                containers.remove(container)
+            if isinstance(error, TimeoutError):
+                raise SandboxError(f"the fork server in the container did not connect within {_START_S:.0f} s") from error
+            raise
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return Launched(control, lambda: containers.remove(started))
+
+
+def engine_problem() -> str:
+    """Why no container engine can be used, or nothing when one answers."""
+    try:
+        client = docker.from_env(timeout=3)
+    except (docker.errors.DockerException, OSError) as error:
+        return _short(error)
+    try:
+        client.ping()
+    except (docker.errors.DockerException, OSError) as error:
+        return _short(error)
+    finally:
+        client.close()
+    return ""
+
+
+def _short(error: Exception) -> str:
+    words = str(error)
+    if "No such file" in words:
+        return "its socket does not exist"
+    return "its socket refuses this user" if "Permission denied" in words else words.splitlines()[0][:160]
+
+
+def _is_local() -> bool:
+    return os.environ.get("DOCKER_HOST", "unix://").startswith("unix://")

@@ -1,0 +1,128 @@
+"""Which processes a box has, what they use, and how all of them are ended.
+
+PID 1 of a namespace (bubblewrap, Docker) sees and kills everything by `kill(-1)`. Without namespaces the supervisor
+is a subreaper and walks its descendants in /proc: a process that is born while it walks is found in the next walk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Usage(NamedTuple):
+    """Processes beside the supervisor, and the bytes of memory that they have touched (shared pages once each)."""
+
+    pids: int
+    memory_bytes: int
+
+
+class Namespace:
+    """Every process of this PID namespace but this one, which is its PID 1."""
+
+    def usage(self) -> Usage:
+        return _usage(pid for pid in _all_pids() if pid != 1)
+
+    def kill(self, deadline: float) -> bool:
+        """End them all and reap them; false when some did not end by `deadline` (monotonic seconds)."""
+        while True:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(-1, signal.SIGKILL)
+            if _reap_all():
+                return True
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.0005)
+
+
+class Descendants:
+    """Every descendant of this process, which is a subreaper."""
+
+    def usage(self) -> Usage:
+        return _usage(self._pids())
+
+    def kill(self, deadline: float) -> bool:
+        """Stop all of them first: what is stopped cannot fork, so each walk finds fewer new ones. Then end them."""
+        while True:
+            stopped: set[int] = set()
+            while new := set(self._pids()) - stopped:
+                _signal(new, signal.SIGSTOP)
+                stopped |= new
+                if time.monotonic() > deadline:
+                    break
+            _signal(stopped, signal.SIGKILL)
+            if _reap_all():
+                return True
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.0005)
+
+    def _pids(self) -> list[int]:
+        children = _families()
+        found, queue = [], [os.getpid()]
+        while queue:
+            below = children.get(queue.pop(), [])
+            found += below
+            queue += below
+        return found
+
+
+def _signal(pids: Iterable[int], number: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def children_of(pid: int) -> list[int]:
+    """Pids of the direct children of `pid`, zombies included."""
+    return _families().get(pid, [])
+
+
+def threads_of(uid: int) -> int:
+    """How many threads the user has now: what RLIMIT_NPROC counts."""
+    count = 0
+    for pid in _all_pids():
+        with contextlib.suppress(OSError):
+            if os.stat(f"/proc/{pid}").st_uid == uid:
+                count += len(os.listdir(f"/proc/{pid}/task"))
+    return count
+
+
+def _families() -> dict[int, list[int]]:
+    children: dict[int, list[int]] = {}
+    for pid in _all_pids():
+        with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
+            parent = int(file.read().rpartition(b")")[2].split()[1])
+            children.setdefault(parent, []).append(pid)
+    return children
+
+
+def _all_pids() -> Iterator[int]:
+    with contextlib.suppress(FileNotFoundError):
+        yield from (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def _usage(pids: Iterator[int] | list[int]) -> Usage:
+    count = pages = 0
+    for pid in pids:
+        count += 1
+        with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/statm", "rb") as file:
+            fields = file.read().split()
+            pages += int(fields[1]) - int(fields[2])
+    return Usage(count, pages * _PAGE)
+
+
+def _reap_all() -> bool:
+    """True when this process has no children left."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return True
+    return False

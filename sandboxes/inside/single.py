@@ -1,0 +1,56 @@
+"""One box that is a whole container: this program is its PID 1 and root without capabilities but SETUID, SETGID, KILL.
+
+The tree comes as a tar over stdin; boxed code runs as `isolate.WORKER`, which cannot touch this process.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+
+from . import files, isolate, seccomp
+from .box import Box, Site
+from .processes import Namespace
+from .testing import Runner
+from .wire import Channel, ClosedError
+
+WORK, SCRATCH = "/box/work", "/box/tmp"
+
+
+def serve(path: str) -> None:
+    """Take a tree and limits, then answer until stdin ends."""
+    read_fd, write_fd = os.dup(0), os.dup(1)
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in (0, 1):
+        os.dup2(null, fd)
+    channel = Channel(read_fd, write_fd)
+    try:
+        channel.send({"ready": True})
+        first = channel.receive()
+        tar = channel.receive_bytes(first["tree_bytes"])
+    except ClosedError:
+        return
+    os.setegid(isolate.WORKER)
+    os.seteuid(isolate.WORKER)
+    for folder in (WORK, SCRATCH):
+        os.makedirs(folder, exist_ok=True)
+    with tarfile.open(fileobj=io.BytesIO(tar), mode="r:") as archive:
+        archive.extractall(WORK, filter="tar")
+    os.seteuid(0)
+    os.setegid(0)
+    limits = first["limits"]
+    isolate.limit_resources(limits["memory_bytes"], limits["disk_bytes"])
+    isolate.prctl(isolate.PR_SET_DUMPABLE, 0)
+    box = os.open("/box", os.O_RDONLY)
+    tree, tests = Namespace(), Runner(WORK)
+    site = Site(WORK, SCRATCH, tree, tests, lambda: files.used_bytes(box), path=path, uid=isolate.WORKER, enter=_enter)
+    channel.send({"ready": True})
+    Box(channel, site, limits).serve()
+
+
+def _enter() -> None:
+    isolate.become(isolate.WORKER)
+    isolate.drop_capabilities()
+    if program := seccomp.build(sockets=True):
+        seccomp.install(program)
