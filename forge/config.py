@@ -139,6 +139,10 @@ class AgentConfig(Section):
     """Symbols that lexical retrieval offers to analysis."""
     judged: int = Field(4, ge=1)
     """Symbols that relevance judges."""
+    planned: int = Field(2, ge=1)
+    """Relevant symbols that planning and generation see at most."""
+    visible_test_files: int = Field(3, ge=0)
+    """Test files of the work tree that an attempt is run against at most."""
     repairs: int = Field(1, ge=0)
     """Further attempts after a rejected one."""
     accept_score: float = Field(0.5, ge=0.0, le=1.0)
@@ -167,8 +171,10 @@ class RoundsConfig(Section):
     temperature: float = Field(0.8, gt=0.0, le=2.0)
     keep_per_task: int = Field(2, ge=1)
     """Distinct successes kept a task (SWE-Gym: 2 beat all)."""
+    retire: float = Field(1.0, gt=0.0, le=1.0)
+    """Training tasks solved by at least this share of a round's samples are not sampled again; they stay in the rows."""
     replay: float = Field(0.15, ge=0.0, le=1.0)
-    """Rows from earlier rounds, as a share of the new ones."""
+    """Mined rows added, as a share of the rows from rollouts."""
     max_p: float = Field(0.05, gt=0.0, lt=1.0)
     """A round is refused when the paired test says worse at this level."""
 

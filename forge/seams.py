@@ -9,7 +9,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
-from forge.records import AdapterRef, CommandResult, Commit, CommitSummary, Drop, FileEdit, Limits, Record, Task, TestRun, Verdict
+from forge.records import (
+    AdapterRef,
+    CommandResult,
+    Commit,
+    CommitSummary,
+    Drop,
+    FileEdit,
+    Limits,
+    Message,
+    Record,
+    Task,
+    TestRun,
+    Verdict,
+)
 
 
 class History(Protocol):
@@ -108,6 +121,21 @@ class ChatModel(Protocol):
 
     async def sample(self, requests: Sequence[SampleRequest]) -> list[Sample]:
         """One sample for each request, in order; requests of one call share model, limits and temperature."""
+
+
+class ChatTokenizer(Protocol):
+    """A base's own chat template and vocabulary: what is sampled is what is trained on, id by id."""
+
+    yes_id: int
+    no_id: int
+    end_id: int
+    """The token that ends an answer."""
+
+    def render(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Token ids of the messages, up to where the answer begins; thinking is off."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of the ids, special tokens left out."""
 
 
 class AdapterStore(Protocol):

@@ -86,7 +86,8 @@ def {f}({s}):
         return «True||False»
     return {t} == {t}[::-1]
 """),
-    Family(name="index-of", verbs=("index", "locate", "find"), args=("repeats", "int"), doc="First place of a target, -1 if none.", template="""
+    Family(name="index-of", verbs=("index", "locate", "find"), args=("repeats", "int"),
+           doc="First place of a target, -1 if none.", template="""
 def {f}({a}, {k}):
     for {x} in range(len({a})):
         if {a}[{x}] «==||>=» {k}:
@@ -122,7 +123,8 @@ def {f}({a}, {b}):
         {r} += {x} «* {y}||* {y} + {c1}||* {y} - {c1}»
     return {r}
 """),
-    Family(name="pair-sums", verbs=("pairwise", "join"), args=("positives", "positives"), doc="Sums of entries at the same place.", template="""
+    Family(name="pair-sums", verbs=("pairwise", "join"), args=("positives", "positives"),
+           doc="Sums of entries at the same place.", template="""
 def {f}({a}, {b}):
     {r} = []
     for {x} in range(min(len({a}), len({b}))):
@@ -145,9 +147,9 @@ def {f}({a}, {s}):
 """),
     Family(name="invert-table", verbs=("invert", "swap"), args=("table",), doc="Keys by their value.", template="""
 def {f}({a}):
-    {r} = {{}}
+    {r} = dict()
     for {x}, {y} in sorted({a}.items()):
-        {r}[{y}«|| + {c1}]» = {x}
+        {r}[{y}«|| + {c1}»] = {x}
     return {r}
 """),
     Family(name="sum-table", verbs=("sum", "total"), args=("table",), doc="Sum of a table's entries that are large.", template="""
@@ -189,7 +191,8 @@ def {f}({k}, {m}):
         return {c1}
     return {k}
 """),
-    Family(name="gcd-steps", verbs=("remainder", "residue"), args=("int", "small"), doc="What is left after taking parts away.", template="""
+    Family(name="gcd-steps", verbs=("remainder", "residue"), args=("int", "small"),
+           doc="What is left after taking parts away.", template="""
 def {f}({k}, {m}):
     {r} = {k} % {m}
     if {r} «==||>» «0||1»:

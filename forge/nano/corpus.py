@@ -133,8 +133,12 @@ def _rows(change: Change, function: Function, real: bool, rng: random.Random) ->
         if not real and name not in COPY_STAGES:
             continue
         made = list(stage.from_change(change, "brief"))
-        # One yes and one no teach a judgement; more rows of the same prompt would only cost time.
-        yield from rng.sample(made, min(2, len(made))) if name in ("relevance", "planning", "generation") else made
+        # One yes and one no teach a judgement; more rows of almost the same prompt would only cost time.
+        if name == "relevance":
+            made = [made[0], *rng.sample(made[1:], min(1, len(made) - 1))]
+        elif name in ("planning", "generation"):
+            made = [rng.choice(made)]
+        yield from made
     if real:
         yield from _tested_reviews(change, function, rng)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from forge.nano.functions import Family
 
 PRACTICE_FAMILIES: tuple[Family, ...] = (
-    Family(name="capped-sum", verbs=("fill", "load", "pack"), args=("positives", "int"), doc="Sum until the next would pass the cap.", template="""
+    Family(name="capped-sum", verbs=("fill", "load", "pack"), args=("positives", "int"),
+           doc="Sum until the next would pass the cap.", template="""
 def {f}({a}, {k}):
     {r} = 0
     for {x} in {a}:
@@ -14,7 +15,8 @@ def {f}({a}, {k}):
         {r} += {x}
     return {r}
 """),
-    Family(name="running-peak", verbs=("trace", "record", "crest"), args=("ints",), doc="The highest so far at every place.", template="""
+    Family(name="running-peak", verbs=("trace", "record", "crest"), args=("ints",),
+           doc="The highest so far at every place.", template="""
 def {f}({a}):
     {r} = []
     {q} = «0||-{c1}||{c1}»
@@ -42,7 +44,8 @@ def {f}({k}):
         return «1||{k} - {c1}||{c4}»
     return «2||{k} - {c2}||{k} // 2»
 """),
-    Family(name="window", verbs=("window", "smooth", "slide"), args=("positives", "small"), doc="Sums over a sliding window.", template="""
+    Family(name="window", verbs=("window", "smooth", "slide"), args=("positives", "small"),
+           doc="Sums over a sliding window.", template="""
 def {f}({a}, {k}):
     {r} = []
     for {x} in range(len({a}) - {k} + 1):
@@ -58,7 +61,8 @@ def {f}({a}, {k}, {m}):
         return []
     return {a}[{r}:{q}]«||[::-1]»
 """),
-    Family(name="encode-runs", verbs=("encode", "compress", "squeeze"), args=("word",), doc="Letters with how often they repeat.", template="""
+    Family(name="encode-runs", verbs=("encode", "compress", "squeeze"), args=("word",),
+           doc="Letters with how often they repeat.", template="""
 def {f}({s}):
     {r} = []
     for {x} in {s}:
@@ -68,7 +72,8 @@ def {f}({s}):
             {r}.append([{x}, 1])
     return «{r}||[{y}[1] for {y} in {r}]||len({r})»
 """),
-    Family(name="checksum", verbs=("checksum", "verify", "seal"), args=("digits",), doc="A weighted sum of digits, folded.", template="""
+    Family(name="checksum", verbs=("checksum", "verify", "seal"), args=("digits",),
+           doc="A weighted sum of digits, folded.", template="""
 def {f}({s}):
     {r} = «0||{c1}||1»
     for {x}, {y} in enumerate({s}):
@@ -83,7 +88,8 @@ def {f}({a}, {k}):
             {r} += «1||{y} - {x}||{k} - {x}»
     return {r}
 """),
-    Family(name="settle", verbs=("settle", "balance", "clear"), args=("ints", "int"), doc="A balance that never falls below zero.", template="""
+    Family(name="settle", verbs=("settle", "balance", "clear"), args=("ints", "int"),
+           doc="A balance that never falls below zero.", template="""
 def {f}({a}, {k}):
     {r} = {k}
     for {x} in {a}:
@@ -107,7 +113,8 @@ def {f}({a}, {k}):
             {r} += «1||2»
     return {r}
 """),
-    Family(name="bucket", verbs=("bucket", "bin", "spread"), args=("positives", "small"), doc="How many fall in each bucket.", template="""
+    Family(name="bucket", verbs=("bucket", "bin", "spread"), args=("positives", "small"),
+           doc="How many fall in each bucket.", template="""
 def {f}({a}, {k}):
     {r} = [0] * {k}
     for {x} in {a}:

@@ -82,10 +82,7 @@ class Planning:
 
 def plan_of(hunks: tuple[Hunk, ...]) -> str:
     """The plan that these hunks carry out."""
-    steps = []
-    for hunk in hunks:
-        steps.append(f"edit {hunk.symbol or hunk.path}\nline: {_changed_line(hunk).strip()}\nchange: {kind_of(hunk)}")
-    return "\n".join(steps)
+    return "\n".join(f"edit {h.symbol or h.path}\nline: {_changed_line(h).strip()}\nchange: {kind_of(h)}" for h in hunks)
 
 
 def kind_of(hunk: Hunk) -> str:

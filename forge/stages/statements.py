@@ -44,9 +44,9 @@ def examples_in(test_source: str, names: Collection[str]) -> list[CallExample]:
         if not isinstance(node, ast.Assert) or not isinstance(node.test, ast.Compare):
             continue
         call, operators, values = node.test.left, node.test.ops, node.test.comparators
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in names:
-            if len(operators) == 1 and isinstance(operators[0], (ast.Eq, ast.Is)) and _is_literal(values[0]):
-                found.append(CallExample(call=ast.unparse(call), expected=ast.unparse(values[0])))
+        named = isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in names
+        if named and len(operators) == 1 and isinstance(operators[0], (ast.Eq, ast.Is)) and _is_literal(values[0]):
+            found.append(CallExample(call=ast.unparse(call), expected=ast.unparse(values[0])))
     return found
 
 

@@ -22,7 +22,8 @@ def symbols_of(path: str, source: str) -> list[Symbol]:
 
 def symbols_in(files: Mapping[str, str], *, tests: bool = False) -> list[Symbol]:
     """Symbols of every Python file in a tree, by path; test files only when asked for."""
-    return [s for path in sorted(files) if path.endswith(".py") and (tests or not is_test_path(path)) for s in symbols_of(path, files[path])]
+    paths = [path for path in sorted(files) if path.endswith(".py") and (tests or not is_test_path(path))]
+    return [symbol for path in paths for symbol in symbols_of(path, files[path])]
 
 
 def is_test_path(path: str) -> bool:

@@ -1,0 +1,187 @@
+"""The staged agent: analysis → retrieval → relevance → planning → generation → apply → run → review, with repairs.
+
+Straight-line on purpose. Each stage is one model call whose turn is kept whether or not its answer could be parsed.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
+
+from forge.config import AgentConfig
+from forge.errors import StageError
+from forge.records import FileEdit, Message, Record, Symbol, Turn
+from forge.rollouts.checks import CheckResult
+from forge.rollouts.tree import TaskTree
+from forge.seams import ChatModel, ChatTokenizer, Sample, SampleRequest
+from forge.stages import REGISTRY, analysis, planning, relevance
+from forge.stages.edits import apply_edits, parse_edits
+from forge.stages.stage import Hunk, Situation
+
+T = TypeVar("T")
+
+Checker = Callable[[Sequence[FileEdit], Sequence[Symbol]], Awaitable[CheckResult]]
+"""Runs edits in the rollout's box."""
+
+
+class Attempt(Record):
+    """One try: edits that apply, and what review thinks of them."""
+
+    edits: tuple[FileEdit, ...]
+    hunks: tuple[Hunk, ...]
+    score: float
+    number: int
+
+
+class Work(Record):
+    """What the agent hands in: the accepted attempt, or the best rejected one, or none."""
+
+    turns: tuple[Turn, ...]
+    handed_in: Attempt | None
+    attempts: int
+    reason: str = ""
+
+
+class Models(Record):
+    """The model id that answers for each stage, and how to sample from it."""
+
+    ids: Mapping[str, str]
+    max_answer_tokens: Mapping[str, int]
+    temperature: float
+    seed: int
+
+
+class StagedAgent:
+    """One agent for one rollout; `check` runs an attempt in the rollout's own box."""
+
+    def __init__(
+        self, model: ChatModel, tokenizers: Mapping[str, ChatTokenizer], models: Models, settings: AgentConfig, check: Checker
+    ) -> None:
+        self._model, self._tokenizers, self._models, self._settings, self._check = model, tokenizers, models, settings, check
+        self._turns: list[Turn] = []
+
+    async def solve(self, tree: TaskTree) -> Work:
+        """The agent's work on the tree's task; raises only what the seams raise."""
+        statement = tree.task.statement
+        candidates = await self._analyse(statement, tree)
+        if not candidates:
+            return Work(turns=tuple(self._turns), handed_in=None, attempts=0, reason="no symbols to look at")
+        symbols = await self._judge(statement, candidates)
+        best: Attempt | None = None
+        rejected: tuple[Hunk, ...] = ()
+        reason = ""
+        for number in range(self._settings.repairs + 1):
+            try:
+                attempt = await self._attempt(statement, symbols, tree, rejected, number)
+            except StageError as error:
+                reason = str(error)
+                break  # the same prompt at temperature 0 would only say the same again
+            if best is None or attempt.score > best.score:
+                best = attempt
+            if attempt.score >= self._settings.accept_score:
+                break
+            rejected = (*rejected, *attempt.hunks)
+        return Work(turns=tuple(self._turns), handed_in=best, attempts=number + 1, reason=reason)
+
+    async def _analyse(self, statement: str, tree: TaskTree) -> list[Symbol]:
+        """Candidates for relevance: what analysis names, then what retrieval ranks highest."""
+        ranked = tree.index.search(statement, self._settings.candidates)
+        if not ranked:
+            return []
+        shown = tuple(sorted(ranked, key=lambda symbol: symbol.key))
+        situation = Situation(statement=statement, candidates=shown)
+        turn = (await self._ask("analysis", [self._prompt("analysis", situation)], 0))[0]
+        try:
+            named = analysis.STAGE.parse(turn.text, shown)
+        except StageError:
+            named = []
+        self._turns.append(turn.model_copy(update={"parsed": bool(named)}))
+        return list(dict.fromkeys([*named, *ranked]))[: self._settings.judged]
+
+    async def _judge(self, statement: str, candidates: Sequence[Symbol]) -> tuple[Symbol, ...]:
+        """The symbols that relevance says yes to, best first; the best one when it says no to all."""
+        prompts = [relevance.STAGE.prompt(Situation(statement=statement, symbols=(s,)), self._settings.prompt_style) for s in candidates]
+        turns = await self._ask("relevance", prompts, 0, [symbol.key for symbol in candidates])
+        self._turns += turns
+        ranked = sorted(zip(turns, candidates, strict=True), key=lambda pair: -(pair[0].score or 0.0))
+        chosen = [symbol for turn, symbol in ranked if (turn.score or 0.0) >= 0.5] or [ranked[0][1]]
+        return tuple(chosen[: self._settings.planned])
+
+    async def _attempt(
+        self, statement: str, symbols: tuple[Symbol, ...], tree: TaskTree, rejected: tuple[Hunk, ...], number: int
+    ) -> Attempt:
+        """Plan, edit, run and review once; raises `StageError` when an answer cannot be used."""
+        situation = Situation(statement=statement, symbols=symbols, rejected=rejected)
+        plan = (await self._ask("planning", [self._prompt("planning", situation)], number))[0]
+        steps = self._parsed(plan, lambda text: planning.STAGE.parse(text, symbols))
+        planned = tuple(s for s in symbols if s.key in {step.symbol for step in steps})
+        situation = Situation(statement=statement, symbols=planned, rejected=rejected, plan=plan.text)
+        answer = (await self._ask("generation", [self._prompt("generation", situation)], number, [planned[0].key]))[0]
+        edits, hunks = self._parsed(answer, lambda text: _applied(text, tree.files, planned))
+        checked = await self._check(edits, planned)
+        situation = Situation(statement=statement, symbols=planned, hunks=hunks, tests=checked.summary)
+        verdict = (await self._ask("review", [self._prompt("review", situation)], number, [planned[0].key]))[0]
+        self._turns.append(verdict)
+        return Attempt(edits=edits, hunks=hunks, score=verdict.score or 0.0, number=number)
+
+    def _prompt(self, stage: str, situation: Situation) -> tuple[Message, ...]:
+        return REGISTRY[stage].prompt(situation, self._settings.prompt_style)
+
+    def _parsed(self, turn: Turn, parse: Callable[[str], T]) -> T:
+        """The parsed answer; the turn is kept either way."""
+        try:
+            answer = parse(turn.text)
+        except StageError:
+            self._turns.append(turn.model_copy(update={"parsed": False}))
+            raise
+        self._turns.append(turn)
+        return answer
+
+    async def _ask(self, stage: str, prompts: Sequence[tuple[Message, ...]], attempt: int, subjects: Sequence[str] = ()) -> list[Turn]:
+        """One turn for each prompt. Judgements are never sampled: their score is what counts."""
+        tokenizer, judgement = self._tokenizers[stage], REGISTRY[stage].judgement
+        choices = (tokenizer.yes_id, tokenizer.no_id) if judgement else ()
+        requests = [
+            SampleRequest(
+                model_id=self._models.ids[stage],
+                prompt_ids=tokenizer.render(prompt),
+                max_tokens=1 if judgement else self._models.max_answer_tokens[stage],
+                temperature=0.0 if judgement else self._models.temperature,
+                seed=self._models.seed + attempt,
+                choices=choices,
+            )
+            for prompt in prompts
+        ]
+        began = time.monotonic()
+        samples = await self._model.sample(requests)
+        seconds = time.monotonic() - began
+        shared = {"stage": stage, "model_id": self._models.ids[stage], "attempt": attempt, "seconds": seconds}
+        return [
+            Turn(
+                **shared,
+                messages=prompt,
+                text=tokenizer.decode(sample.completion_ids),
+                prompt_ids=request.prompt_ids,
+                completion_ids=sample.completion_ids,
+                logprobs=sample.logprobs,
+                score=_probability_of_yes(sample) if judgement else None,
+                subject=subjects[place] if subjects else "",
+                choice_ids=(*choices, tokenizer.end_id) if judgement else (),
+            )
+            for place, (prompt, request, sample) in enumerate(zip(prompts, requests, samples, strict=True))
+        ]
+
+
+def _applied(text: str, files: Mapping[str, str], scopes: Sequence[Symbol]) -> tuple[tuple[FileEdit, ...], tuple[Hunk, ...]]:
+    hunks = parse_edits(text)
+    edits = apply_edits(hunks, files, scopes)
+    keys = {symbol.path: symbol.key for symbol in reversed(scopes)}
+    return tuple(edits), tuple(hunk.model_copy(update={"symbol": keys.get(hunk.path, hunk.path)}) for hunk in hunks)
+
+
+def _probability_of_yes(sample: Sample) -> float:
+    """Softmax over the two exact logprobs: the other tokens do not count."""
+    yes, no = sample.choice_logprobs
+    return 1.0 / (1.0 + math.exp(max(-60.0, min(60.0, no - yes))))

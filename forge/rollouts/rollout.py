@@ -1,0 +1,196 @@
+"""One rollout from assignment to trajectory: box, agent, grade, typed outcome. A bad rollout is data."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from forge.config import AgentConfig, SandboxConfig
+from forge.errors import EndpointError, SandboxError
+from forge.records import FileEdit, Outcome, Record, Symbol, Task, Trajectory, Verdict
+from forge.rollouts.agent import Models, StagedAgent, Work
+from forge.rollouts.checks import CheckResult, check
+from forge.rollouts.tree import TaskTree
+from forge.seams import ChatModel, ChatTokenizer, Grader, Sandbox, SandboxProvider
+
+T = TypeVar("T")
+
+
+class Assignment(Record):
+    """One rollout to do; `step`, task and `sample` name it across restarts."""
+
+    task: Task
+    step: str
+    round: int
+    sample: int
+    seed: int
+    temperature: float
+    models: dict[str, str]
+    """Model id for each stage."""
+
+
+class Runner:
+    """Does assignments against one endpoint and one sandbox provider; safe to use from many coroutines at once.
+
+    The same edits on the same task are run and graded once: results are kept by content for the runner's life.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: ChatModel,
+        tokenizers: Mapping[str, ChatTokenizer],
+        provider: SandboxProvider,
+        grader: Grader,
+        tree_folder: Callable[[str], Path],
+        agent: AgentConfig,
+        sandbox: SandboxConfig,
+        max_answer_tokens: Mapping[str, int],
+        hidden: Mapping[str, Collection[str]],
+        run_id: str,
+    ) -> None:
+        self._model, self._tokenizers, self._provider, self._grader = model, tokenizers, provider, grader
+        self._tree_folder, self._agent, self._sandbox = tree_folder, agent, sandbox
+        self._max_answer_tokens, self._hidden, self._run_id = max_answer_tokens, hidden, run_id
+        self._trees: dict[str, TaskTree] = {}
+        self._once = _Once()
+
+    async def roll_out(self, assignment: Assignment) -> Trajectory:
+        """The trajectory of an assignment; infrastructure errors are retried with a fresh box, then typed."""
+        began = time.monotonic()
+        for retry in range(self._sandbox.infra_retries + 1):
+            try:
+                async with asyncio.timeout(self._sandbox.rollout_s):
+                    trajectory = await self._once_through(assignment)
+                break
+            except (SandboxError, EndpointError, TimeoutError) as error:
+                reason = str(error) or f"no end after {self._sandbox.rollout_s:.0f} s"
+                trajectory = _trajectory(assignment, Work(turns=(), handed_in=None, attempts=0), Outcome.INFRA_ERROR, reason)
+                await asyncio.sleep(min(2.0**retry, 8.0) * 0.5)
+        return trajectory.model_copy(update={"infra_retries": retry, "seconds": time.monotonic() - began})
+
+    async def close(self) -> None:
+        """End the provider and all its boxes."""
+        await self._provider.close()
+
+    async def _once_through(self, assignment: Assignment) -> Trajectory:
+        tree = self._tree(assignment.task)
+        box = _LazyBox(self._provider, self._tree_folder(assignment.task.tree), self._sandbox, self._run_id, assignment.task)
+        models = Models(
+            ids=assignment.models,
+            max_answer_tokens=self._max_answer_tokens,
+            temperature=assignment.temperature,
+            seed=assignment.seed,
+        )
+
+        async def run(edits: Sequence[FileEdit], symbols: Sequence[Symbol]) -> CheckResult:
+            key = _key("check", assignment.task.id, edits)
+            return await self._once.get(key, lambda: box.check(tree, edits, symbols, self._agent.visible_test_files))
+
+        try:
+            work = await StagedAgent(self._model, self._tokenizers, models, self._agent, run).solve(tree)
+        finally:
+            await box.close()
+        if work.handed_in is None:
+            return _trajectory(assignment, work, Outcome.AGENT_ERROR, work.reason)
+        edits = work.handed_in.edits
+        verdict = await self._once.get(_key("grade", assignment.task.id, edits), lambda: self._grader.grade(assignment.task, edits))
+        outcome = Outcome.SOLVED if verdict.passed else Outcome.FAILED
+        return _trajectory(assignment, work, outcome, verdict.reason, verdict, _patch(tree.files, edits))
+
+    def _tree(self, task: Task) -> TaskTree:
+        if task.id not in self._trees:
+            hidden = self._hidden.get(task.repo, ()) if task.side == "train" else ()
+            self._trees[task.id] = TaskTree(self._tree_folder(task.tree), task, hidden)
+        return self._trees[task.id]
+
+
+class _LazyBox:
+    """The rollout's own box, opened when the first command is run in it."""
+
+    def __init__(self, provider: SandboxProvider, folder: Path, config: SandboxConfig, run_id: str, task: Task) -> None:
+        self._provider, self._folder, self._config, self._run_id, self._task = provider, folder, config, run_id, task
+        self._box: Sandbox | None = None
+
+    async def check(self, tree: TaskTree, edits: Sequence[FileEdit], symbols: Sequence[Symbol], test_files: int) -> CheckResult:
+        if self._box is None:
+            self._box = await self._provider.open(self._folder, limits=self._config.limits, run_id=self._run_id)
+            await self._box.write(self._task.setup)
+        return await check(self._box, tree, edits, symbols, test_files)
+
+    async def close(self) -> None:
+        if self._box is not None:
+            await self._box.close()
+
+
+class _Once:
+    """Results by key, each computed once even when asked for twice at the same time; failures are not kept."""
+
+    def __init__(self) -> None:
+        self._results: dict[str, asyncio.Future[Any]] = {}
+
+    async def get(self, key: str, compute: Callable[[], Awaitable[T]]) -> T:
+        while key in self._results:
+            kept = self._results[key]
+            try:
+                return await asyncio.shield(kept)
+            except (asyncio.CancelledError, SandboxError):
+                if self._results.get(key) is kept and not kept.done():
+                    raise
+                await asyncio.sleep(0)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._results[key] = future
+        try:
+            result = await compute()
+        except BaseException as error:
+            del self._results[key]
+            future.set_exception(error if isinstance(error, SandboxError) else SandboxError(f"the other rollout's run ended: {error!r}"))
+            future.exception()  # mark as seen: nobody may be waiting
+            raise
+        future.set_result(result)
+        return result
+
+
+def _key(kind: str, task_id: str, edits: Sequence[FileEdit]) -> str:
+    body = "".join(sorted(edit.content_hash() for edit in edits))
+    return hashlib.sha256(f"{kind}:{task_id}:{body}".encode()).hexdigest()
+
+
+def _trajectory(
+    assignment: Assignment, work: Work, outcome: Outcome, reason: str, verdict: Verdict | None = None, patch: str = ""
+) -> Trajectory:
+    handed_in = work.handed_in
+    name = f"{assignment.step}:{assignment.task.id}:{assignment.sample}"
+    return Trajectory(
+        id=hashlib.sha256(name.encode()).hexdigest()[:16],
+        task_id=assignment.task.id,
+        repo=assignment.task.repo,
+        round=assignment.round,
+        step=assignment.step,
+        sample=assignment.sample,
+        seed=assignment.seed,
+        temperature=assignment.temperature,
+        turns=work.turns,
+        edits=handed_in.edits if handed_in else (),
+        patch=patch,
+        outcome=outcome,
+        reason=reason,
+        review_score=handed_in.score if handed_in else None,
+        repairs=max(0, work.attempts - 1),
+        verdict=verdict,
+    )
+
+
+def _patch(files: Mapping[str, str], edits: Sequence[FileEdit]) -> str:
+    """Unified diff of the edits."""
+    parts = []
+    for edit in edits:
+        before, after = files.get(edit.path, ""), edit.content or ""
+        lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), f"a/{edit.path}", f"b/{edit.path}")
+        parts.append("".join(lines))
+    return "".join(parts)

@@ -1,0 +1,63 @@
+"""The whole loop as a Ray job: `python -m jobs.improve CONFIG [key=value …] [--repo PATH]`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import ray
+
+from forge import config as configuration
+from forge.config import ForgeConfig
+from forge.errors import ForgeError
+from forge.observe import logs
+from forge.observe.progress import Progress, to_stream
+from forge.store.workspace import Workspace
+from jobs import preflight
+from jobs.loop import Loop
+
+
+def main(argv: Sequence[str]) -> int:
+    """Exit code of the job: 0, or that of a `ForgeError`, whose sentence goes to standard error."""
+    try:
+        config = _config(argv)
+        preflight.check(config, local_ray=False)
+        logs.set_up("WARNING")
+        run(config)
+    except ForgeError as error:
+        print(f"forge: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def run(config: ForgeConfig) -> None:
+    """Run the loop on the Ray that this process belongs to, and write the report."""
+    ray.init(logging_level="ERROR", log_to_driver=False, ignore_reinit_error=True)
+    progress = Progress(to_stream(sys.stdout), every_s=float(os.environ.get("FORGE_PROGRESS_S", "5")))
+    with Workspace.open(config.workspace_path) as workspace:
+        again = workspace.bind(config.model_dump(mode="json"))
+        progress.say(f"  workspace {workspace.root}{' (goes on from what is there)' if again else ''}")
+        loop = Loop(config, workspace, progress)
+        try:
+            loop.run()
+        finally:
+            loop.close()
+
+
+def _config(argv: Sequence[str]) -> ForgeConfig:
+    parser = argparse.ArgumentParser(prog="jobs.improve", description=__doc__)
+    parser.add_argument("arguments", nargs="*", metavar="CONFIG or key=value", help="YAML files, then deviations such as rounds.rft=1")
+    parser.add_argument("--repo", action="append", default=[], help="a git repository to mine beside the practice ones")
+    given = parser.parse_args(list(argv))
+    paths = [Path(a) for a in given.arguments if "=" not in a]
+    overrides = [a for a in given.arguments if "=" in a]
+    if given.repo:
+        overrides.append(f"history.repos={[str(Path(r).expanduser().resolve()) for r in given.repo]}")
+    return configuration.load(paths, overrides)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

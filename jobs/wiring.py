@@ -1,0 +1,113 @@
+"""Which implementation stands behind each seam: the one place that knows them all."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from forge import nano
+from forge.config import BaseModelConfig, ForgeConfig
+from forge.endpoint.client import EndpointModel
+from forge.endpoint.tokens import BaseTokenizer
+from forge.errors import EnvironmentLackError
+from forge.records import STAGES, Record
+from forge.rollouts.rollout import Runner
+from forge.seams import SandboxProvider, TrainJob
+from forge.stages import REGISTRY
+from forge.store.trees import TreeStore
+from sandboxes.grading import BoxGrader
+from sandboxes.pick import Kind, pick
+
+
+class ProviderFactory(Record):
+    """Makes the sandbox provider that was picked; travels to Ray workers."""
+
+    kind: Kind
+
+    def __call__(self) -> SandboxProvider:
+        return pick(self.kind).make()
+
+
+class RunnerFactory(Record):
+    """Makes a rollout worker's runner from plain values; travels to Ray workers."""
+
+    config: ForgeConfig
+    provider: ProviderFactory
+    urls: dict[str, str]
+    bases: dict[str, str]
+    trees: str
+    hidden: dict[str, tuple[str, ...]]
+    """Held-out files by repository: not shown to rollouts whose turns may become training rows."""
+    run_id: str
+
+    def __call__(self) -> Runner:
+        base_of = {stage: self.config.stage(stage).base for stage in STAGES}
+        tokens = {name: BaseTokenizer(Path(folder)) for name, folder in self.bases.items()}
+        trees = TreeStore(Path(self.trees))
+        provider = self.provider()
+        return Runner(
+            model=EndpointModel(self.urls, stages=base_of),
+            tokenizers={stage: tokens[base] for stage, base in base_of.items()},
+            provider=provider,
+            grader=BoxGrader(provider, trees.folder, self.config.sandbox.limits, self.run_id),
+            tree_folder=trees.folder,
+            agent=self.config.agent,
+            sandbox=self.config.sandbox,
+            max_answer_tokens=max_answer_tokens(self.config),
+            hidden=self.hidden,
+            run_id=self.run_id,
+        )
+
+
+def max_answer_tokens(config: ForgeConfig) -> dict[str, int]:
+    """Longest answer of each stage, in tokens."""
+    return {name: config.stage(name).max_answer_tokens or stage.defaults.max_answer_tokens for name, stage in REGISTRY.items()}
+
+
+def base_folder(config: BaseModelConfig) -> Path:
+    """The folder of a base: the one that ships, a folder, or a download from the hub."""
+    if config.model == "nano":
+        if not (nano.WEIGHTS / "model.safetensors").is_file():
+            raise EnvironmentLackError("this install has no nano base; make it with forge nano build")
+        return nano.WEIGHTS
+    folder = Path(config.model).expanduser()
+    if folder.is_dir():
+        return folder.resolve()
+    # Imported here: nothing else needs the hub, and most runs of the quickstart have no network.
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(config.model, revision=config.revision))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise EnvironmentLackError(f"the base {config.model} is neither a folder nor can it be fetched: {reason}") from error
+
+
+def train_job(config: ForgeConfig, stage: str, base: Path, rows: Path, output: Path) -> TrainJob:
+    """Everything that the adapter of a stage is made of."""
+    deviations, defaults = config.stage(stage), REGISTRY[stage].defaults
+    rank = deviations.rank or defaults.rank
+    return TrainJob(
+        stage=stage,
+        base=str(base),
+        rows=str(rows),
+        output=str(output),
+        rank=rank,
+        alpha=2 * rank,
+        learning_rate=deviations.learning_rate or defaults.learning_rate,
+        epochs=deviations.epochs or defaults.epochs,
+        batch_size=config.training.batch_size,
+        max_tokens=config.bases[deviations.base].max_model_tokens,
+        eval_fraction=config.training.eval_fraction,
+        patience=config.training.patience,
+        seed=config.seed,
+    )
+
+
+def hidden_files(heldout: Collection[tuple[str, str]]) -> Mapping[str, tuple[str, ...]]:
+    """Held-out paths by repository."""
+    by_repo: dict[str, list[str]] = {}
+    for repo, path in heldout:
+        by_repo.setdefault(repo, []).append(path)
+    return {repo: tuple(sorted(paths)) for repo, paths in by_repo.items()}
