@@ -76,8 +76,7 @@ class Attempts:
         commit = history.commit(self._summaries[unit.repo][unit.sha])
         if not isinstance(commit, Commit):
             return _tried(unit, [commit])
-        parent = history.tree(commit.parents[0])
-        candidate = derive(commit, parent, self._trees.put(parent))
+        candidate = derive(commit, history.tree(commit.parents[0]), self._trees)
         if isinstance(candidate, Drop):
             return _tried(unit, [candidate])
         return _tried(unit, [await self._prover.prove(candidate, unit.side)])

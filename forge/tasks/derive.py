@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from forge.config import TasksConfig
-from forge.records import Commit, CommitSummary, Drop, FileEdit
+from forge.records import Commit, CommitSummary, Drop, FileChange, FileEdit
 from forge.stages.statements import title_of
 from forge.stages.symbols import is_test_path, symbols_of
+from forge.store.trees import TreeStore
 from forge.tasks.candidate import Candidate
-from forge.tasks.suite import is_test_file
+from forge.tasks.suite import imported_names, is_test_file, top_level_names
 
 _REGULAR = ("100644", "100755", "000000")
 
@@ -36,14 +37,16 @@ def files_of(summary: CommitSummary) -> list[str]:
     return sorted({path for path in paths if path and path.endswith(".py")})
 
 
-def derive(commit: Commit, parent: Mapping[str, bytes], tree: str) -> Candidate | Drop:
-    """The candidate of a commit; `parent` are the files of its parent's tree and `tree` their content hash."""
+def derive(commit: Commit, parent: Mapping[str, bytes], trees: TreeStore) -> Candidate | Drop:
+    """The candidate of a commit; `parent` are the files of its parent's tree, which goes into `trees`."""
     sources = [file for file in commit.files if not is_test_path(file.path)]
     tests = [file for file in commit.files if is_test_path(file.path)]
     if not any(file.before is not None and file.after is not None for file in sources):
         return Drop(sha=commit.sha, reason="no existing source modified")
     if not any(is_test_file(file.path) and file.after is not None for file in tests):
         return Drop(sha=commit.sha, reason="no tests changed")
+    if _needs_gold_to_import(sources, tests):
+        return Drop(sha=commit.sha, reason="tests import what only gold defines")
     gold = [FileEdit(path=file.path, content=file.after) for file in sources]
     gold += [FileEdit(path=file.old_path, content=None) for file in sources if file.old_path]
     visible = [FileEdit(path=file.path, content=_text(parent.get(file.path))) for file in tests]
@@ -54,12 +57,18 @@ def derive(commit: Commit, parent: Mapping[str, bytes], tree: str) -> Candidate 
         commit=commit.sha,
         title=_title(commit.message),
         names=tuple(dict.fromkeys(name for file in sources for name in _changed_names(file.path, file.before, file.after))),
-        tree=tree,
+        tree=trees.put(parent),
         gold=tuple(gold),
         old=tuple(FileEdit(path=file.old_path or file.path, content=file.before) for file in sources),
         tests=tuple(FileEdit(path=file.path, content=file.after) for file in tests),
         visible=tuple(visible),
     )
+
+
+def _needs_gold_to_import(sources: Sequence[FileChange], tests: Sequence[FileChange]) -> bool:
+    """Whether a test file cannot be imported before the commit: then every test in it fails, and none shows what was asked."""
+    new = {name for file in sources for name in top_level_names(file.after or "") - top_level_names(file.before or "")}
+    return any(new & imported_names(file.after or "") for file in tests)
 
 
 def _title(message: str) -> str | None:

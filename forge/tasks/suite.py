@@ -66,6 +66,25 @@ def without(text: str, names: Collection[str]) -> str:
     return rest
 
 
+def top_level_names(source: str) -> set[str]:
+    """Functions, classes and variables that a module defines at its top level; none when it does not parse."""
+    tree = _parse(source)
+    found: set[str] = set()
+    for node in tree.body if tree else []:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign):
+            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return found
+
+
+def imported_names(source: str) -> set[str]:
+    """Names that `from … import` statements at a module's top level ask for."""
+    tree = _parse(source)
+    imports = [node for node in (tree.body if tree else []) if isinstance(node, ast.ImportFrom)]
+    return {alias.name for node in imports for alias in node.names}
+
+
 def _tests(tree: ast.Module | None) -> Iterator[tuple[str, TestNode]]:
     for node in tree.body if tree else []:
         if isinstance(node, TestNode):

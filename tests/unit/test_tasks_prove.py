@@ -149,12 +149,25 @@ def test_a_fix_commit_becomes_a_candidate_and_others_are_refused(tmp_path: Path)
     fix = next(s for s in history.summaries() if s.message.startswith("fix: total_apple"))
     commit = history.commit(fix)
     assert isinstance(commit, Commit)
-    made = derive(commit, history.tree(commit.parents[0]), "tree")
+    made = derive(commit, history.tree(commit.parents[0]), TreeStore(tmp_path / "trees"))
     assert isinstance(made, Candidate)
     assert made.title == "total_apple gives a wrong number"
     assert made.names == ("total_apple",)
     assert "test_total_apple" not in (made.visible[0].content or "") and "test_total_apple" in (made.tests[0].content or "")
     history.close()
+
+
+def test_a_feature_whose_tests_cannot_even_be_imported_before_it_is_refused_without_a_run(tmp_path: Path) -> None:
+    repo = practice(tmp_path / "repo")
+    test = suite("apple") + "\n\nfrom pkg.apple import extra\n\n\ndef test_extra():\n    assert extra() == 1\n"
+    repo.commit({"pkg/apple.py": module("apple") + "\n\ndef extra():\n    return 1\n", "tests/test_apple.py": test}, "add an extra")
+    history = GitHistory("small", repo.path)
+    commit = history.commit(next(history.summaries()))
+    assert isinstance(commit, Commit)
+    made = derive(commit, history.tree(commit.parents[0]), TreeStore(tmp_path / "trees"))
+    history.close()
+    assert made == Drop(sha=commit.sha, reason="tests import what only gold defines")
+    assert not (tmp_path / "trees").exists()
 
 
 def test_the_plan_puts_every_file_and_every_unit_on_one_side(tmp_path: Path) -> None:
