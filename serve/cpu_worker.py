@@ -47,10 +47,9 @@ class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc]
         ids = np.asarray(mapping.index_mapping, dtype=np.int64)
         order = np.argsort(ids, kind="stable")
         order = order[np.searchsorted(ids[order], 1) :]
-        present, starts = np.unique(ids[order], return_index=True)
-        ends = [*starts[1:].tolist(), len(order)]
+        present, starts, counts = np.unique(ids[order], return_index=True, return_counts=True)
         slots = [lora_index_to_id.index(int(adapter)) for adapter in present]
-        self._groups = list(zip(slots, starts.tolist(), ends, strict=True))
+        self._groups = list(zip(slots, starts.tolist(), (starts + counts).tolist(), strict=True))
         in_order = len(order) == len(ids) and bool((np.diff(order) == 1).all())
         self._rows = None if in_order else torch.from_numpy(order)
 

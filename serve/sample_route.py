@@ -62,6 +62,8 @@ def add_sample_route(app: FastAPI, engine: AsyncLLM, models: OpenAIServingModels
         if lora is None and not models.is_base_model(call.model):
             known = [*(path.name for path in models.base_model_paths), *models.lora_requests]
             return _error(HTTPStatus.NOT_FOUND, f"there is no model '{call.model}'; known are {', '.join(known)}")
+        if engine.errored:
+            return _error(HTTPStatus.SERVICE_UNAVAILABLE, "the engine is dead; this replica is about to exit")
         if call.seeds and len(call.seeds) != len(call.prompts):
             return _error(HTTPStatus.BAD_REQUEST, f"{len(call.prompts)} prompts with {len(call.seeds)} seeds; give one for each or none")
         try:
@@ -69,7 +71,7 @@ def add_sample_route(app: FastAPI, engine: AsyncLLM, models: OpenAIServingModels
         except (VLLMClientError, ValueError) as error:
             return _error(HTTPStatus.BAD_REQUEST, str(error))
         except (EngineDeadError, EngineGenerateError) as error:
-            return _error(HTTPStatus.SERVICE_UNAVAILABLE, f"the engine failed: {error}")
+            return _error(HTTPStatus.INTERNAL_SERVER_ERROR, f"the engine failed under this call: {error}")
         return Response(msgspec.json.encode(Answer(samples)), media_type="application/json")
 
 

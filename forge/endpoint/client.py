@@ -2,7 +2,8 @@
 
 Requests go to `POST /forge/sample` on the replica's own port, which `GET /forge/address` tells; when that port does
 not answer (a replica was restarted), the address is asked for again, and the call is made again until `patience_s`
-is used up. Sampling has no side effects and every prompt has its seed, so a repeated call is harmless.
+is used up. Sampling has no side effects and every prompt has its seed, so a repeated call is harmless, except one
+that kills the engine: after `DEATHS` deaths under one call it is given up.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ from forge.errors import EndpointError
 from forge.records import STAGES
 from forge.seams import Sample, SampleRequest
 
-RETRIED_STATUSES = frozenset({500, 502, 503, 504})
-"""Answers of Serve's proxy while a replica dies or starts."""
+AWAY_STATUSES = frozenset({502, 503, 504})
+"""Answers while a replica starts, or is about to exit because its engine is dead."""
+
+DEATHS = 3
+"""Times that the server may die (disconnect or answer 500) while it works on one call."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
 
@@ -95,12 +99,15 @@ class EndpointModel:
     async def _ask(self, base: str, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The answer's JSON, asked for again while the server is away."""
         deadline = time.monotonic() + self._patience_s
-        pause = FIRST_PAUSE_S
+        pause, deaths = FIRST_PAUSE_S, 0
         while True:
             try:
                 return await self._ask_once(base, method, path, body)
             except _AwayError as away:
                 self._addresses.pop(base, None)
+                deaths += away.died
+                if deaths == DEATHS:
+                    raise EndpointError(f"the model server died {DEATHS} times while it worked on one call ({away})") from away
                 if time.monotonic() + pause > deadline:
                     raise EndpointError(
                         f"the model server at {self._urls[base]} did not answer for {self._patience_s:.0f} s ({away}); "
@@ -131,18 +138,23 @@ class EndpointModel:
             async with self._session.request(method, url, json=body) as response:
                 raw = await response.read()
         except aiohttp.ClientError as error:
-            raise _AwayError(f"{type(error).__name__}: {error}") from error
+            died = not isinstance(error, aiohttp.ClientConnectorError)
+            raise _AwayError(f"{type(error).__name__}: {error}", died=died) from error
         except TimeoutError as error:
             raise EndpointError(f"{url} took longer than {self._request_s:.0f} s; is the engine overloaded?") from error
-        if response.status in RETRIED_STATUSES:
-            raise _AwayError(f"HTTP {response.status}")
+        if response.status == 500 or response.status in AWAY_STATUSES:
+            raise _AwayError(f"HTTP {response.status}: {_message(raw)}", died=response.status == 500)
         if response.status != 200:
             raise EndpointError(f"{url} answered HTTP {response.status}: {_message(raw)}")
         return json.loads(raw)
 
 
 class _AwayError(Exception):
-    """The server is not there at the moment; worth another try."""
+    """The server is not there at the moment, or `died` while it worked on the call; worth another try."""
+
+    def __init__(self, what: str, *, died: bool) -> None:
+        super().__init__(what)
+        self.died = died
 
 
 def _sample(fields: Mapping[str, Any]) -> Sample:

@@ -87,15 +87,22 @@ def test_choices_have_a_logprob_each() -> None:
     assert sample.choice_logprobs == (-1.0, -1.0)
 
 
-@pytest.mark.parametrize("status", [500, 503])
-def test_a_restarting_replica_is_waited_for_and_found_again(status: int) -> None:
-    server = Server(broken=3, status=status)
+@pytest.mark.parametrize(("status", "times"), [(503, 5), (500, 2)])
+def test_a_restarting_replica_is_waited_for_and_found_again(status: int, times: int) -> None:
+    server = Server(broken=times, status=status)
     samples = talk(server, lambda model: model.sample(requests(1)), patience_s=20.0)
-    assert len(samples) == 1 and server.finds == 4  # type: ignore[arg-type]
+    assert len(samples) == 1 and server.finds == times + 1  # type: ignore[arg-type]
+
+
+def test_a_call_that_kills_the_server_each_time_is_given_up() -> None:
+    server = Server(broken=10**6, status=500)
+    with pytest.raises(EndpointError, match="died 3 times while it worked on one call"):
+        talk(server, lambda model: model.sample(requests(1)), patience_s=60.0)
+    assert server.finds == 3
 
 
 def test_a_server_that_stays_away_is_an_endpoint_error() -> None:
-    with pytest.raises(EndpointError, match=r"did not answer for 0 s \(HTTP 503\)"):
+    with pytest.raises(EndpointError, match=r"did not answer for 0 s .HTTP 503: no replica"):
         talk(Server(broken=10**6), lambda model: model.sample(requests(1)), patience_s=0.2)
 
 

@@ -65,6 +65,7 @@ class Served:
 def served() -> Iterator[Served]:
     pytest.importorskip("vllm.engine.arg_utils", reason="vLLM is not installed")
     import ray
+
     from serve import app
     from serve.engine import cluster_env
     from tests.vllm.tiny_models import make_adapter, make_base

@@ -118,10 +118,9 @@ def test_a_seeded_prompt_as_long_as_the_context_does_not_kill_the_engine(served:
 def test_the_canary_tells_an_adapter_from_another(served: Served) -> None:
     model = reference(served, "generation@r1-1")
     tokens = tuple(range(10, 26))
-    probes = [
-        Probe(prompt_ids=served.prompt(text), token_ids=tokens, logprobs=tuple(logprobs_after(model, served.prompt(text))[0][list(tokens)].tolist()))
-        for text in PROMPTS
-    ]
+    prompts = [served.prompt(text) for text in PROMPTS]
+    trained = [tuple(logprobs_after(model, prompt)[0][list(tokens)].tolist()) for prompt in prompts]
+    probes = [Probe(prompt_ids=p, token_ids=tokens, logprobs=values) for p, values in zip(prompts, trained, strict=True)]
     right = served.ask(lambda client: check(client, "generation@r1-1", probes))
     wrong = served.ask(lambda client: check(client, "review@r1-2", probes))
     assert right.passed, right
@@ -223,7 +222,8 @@ def test_deploying_what_already_runs_keeps_the_replica(served: Served) -> None:
 @pytest.mark.parametrize("victim", ["replica", "engine"])
 def test_a_killed_process_comes_back_with_its_adapters_and_leaves_no_orphan(served: Served, victim: str) -> None:
     replica = replica_pid()
-    engines = [child.pid for child in psutil.Process(replica).children(recursive=True) if "resource_tracker" not in " ".join(child.cmdline())]
+    children = psutil.Process(replica).children(recursive=True)
+    engines = [child.pid for child in children if "resource_tracker" not in " ".join(child.cmdline())]
     request = asked(served, "generation@r1-1", PROMPTS[0])
     (before,) = sampled(served, [request])
     for pid in [replica] if victim == "replica" else engines:
