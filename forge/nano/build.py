@@ -91,7 +91,7 @@ def train_tokenizer(examples: list[Example], size: int) -> PreTrainedTokenizerFa
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator((m.content for e in examples for m in (*e.messages,)), trainer)
+    tokenizer.train_from_iterator((text for e in examples for text in (*(m.content for m in e.messages), e.completion)), trainer)
     tokenizer.add_tokens([AddedToken(marker, normalized=False) for marker in markers])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=TEXT_END, model_max_length=1024)
     fast.chat_template = CHAT_TEMPLATE

@@ -9,10 +9,14 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError
 
+from forge.errors import SandboxError
 from forge.records import Trajectory
 from forge.rollouts.rollout import Assignment, Runner
 
 log = logging.getLogger(__name__)
+
+WORKER_DEATHS = 20
+"""Deaths of each worker, counted once for every rollout that was under way in it, after which a step is given up."""
 
 RunnerFactory = Callable[[], Runner]
 """Makes the runner inside the actor; picklable, so it carries plain configuration."""
@@ -39,6 +43,7 @@ class RolloutPool:
 
     def __init__(self, make_runner: RunnerFactory, *, workers: int, concurrency: int) -> None:
         self._concurrency = concurrency
+        self._deaths = WORKER_DEATHS * workers * concurrency
         actor = ray.remote(RolloutWorker).options(num_cpus=0.25, max_restarts=-1, max_concurrency=concurrency + 2)
         self._workers: list[Any] = [actor.remote(make_runner) for _ in range(workers)]
 
@@ -50,6 +55,7 @@ class RolloutPool:
         for assignment in reversed(assignments):
             queues[places[assignment.task.id] % len(queues)].append(assignment)
         running: dict[ray.ObjectRef, tuple[int, Assignment]] = {}
+        deaths = 0
         while running or any(queues):
             for place, queue in enumerate(queues):
                 self._fill(place, queue or max(queues, key=len), running)
@@ -59,7 +65,12 @@ class RolloutPool:
                 try:
                     yield ray.get(reference)
                 except RayActorError as error:
-                    log.warning("rollout worker %d died (%s); its rollouts are done again", place, str(error).split("\n")[0])
+                    if "creation task" in str(error):
+                        raise SandboxError(f"a rollout worker cannot start: {str(error).strip().splitlines()[-1]}") from error
+                    deaths += 1
+                    log.warning("a rollout worker died; its rollouts are done again")
+                    if deaths > self._deaths:
+                        raise SandboxError(f"rollout workers died {deaths} times, more than restarts explain: {error}") from error
                     queues[place].append(assignment)
 
     def close(self) -> None:

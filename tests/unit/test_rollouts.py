@@ -1,0 +1,133 @@
+"""The staged agent and the rollout around it, against a scripted model and boxes in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from forge.config import AgentConfig, SandboxConfig
+from forge.fakes.chat_model import FakeChatModel
+from forge.fakes.sandbox import FakeProvider
+from forge.fakes.tokenizer import FakeTokenizer
+from forge.records import STAGES, FileEdit, Limits, Outcome, Task, Trajectory
+from forge.rollouts.rollout import Assignment, Runner
+from forge.seams import SampleRequest
+from sandboxes.grading import BoxGrader
+
+BROKEN = "def total(values):\n    out = 1\n    for v in values:\n        out += v\n    return out\n"
+RIGHT = BROKEN.replace("out = 1", "out = 0")
+OTHER = "def other(x):\n    return x\n"
+TEST = "from shop.cart import total\n\n\ndef test_total():\n    assert total([1, 2]) == 3\n"
+PLAN = "edit shop/cart.py::total\nline: out = 1\nchange: number"
+TOKENS = FakeTokenizer()
+
+
+def _edit(new: str) -> str:
+    return f"shop/cart.py\n<<<<<<< SEARCH\n    out = 1\n=======\n    out = {new}\n>>>>>>> REPLACE"
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    folder = tmp_path / "tree"
+    for path, text in {"shop/__init__.py": "", "shop/cart.py": BROKEN, "shop/other.py": OTHER}.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    return folder
+
+
+def _task(side: str = "train") -> Task:
+    return Task(
+        id="t1", repo="r", base_commit="b", origin="injected", statement="wrong result from total\n>>> total([1, 2])\n3", tree="h",
+        gold=(FileEdit(path="shop/cart.py", content=RIGHT),), tests=(FileEdit(path="tests/test_cart.py", content=TEST),),
+        fail_to_pass=("tests/test_cart.py::test_total",), pass_to_pass=(), files=("shop/cart.py", "tests/test_cart.py"), side=side,
+    )  # fmt: skip
+
+
+def _answers(script: Mapping[str, list[str]]) -> FakeChatModel:
+    """A model that gives each stage its answers in order, the last one again and again; relevance is yes for `total`."""
+    given = {stage: list(texts) for stage, texts in script.items()}
+
+    def answer(request: SampleRequest) -> tuple[int, ...]:
+        stage = request.model_id
+        if stage == "relevance":
+            return (TOKENS.yes_id if "def total" in TOKENS.decode(request.prompt_ids) else TOKENS.no_id,)
+        texts = given[stage]
+        text = texts.pop(0) if len(texts) > 1 else texts[0]
+        return (TOKENS.yes_id if text == "yes" else TOKENS.no_id,) if stage == "review" else TOKENS.encode(text)
+
+    return FakeChatModel(answer)
+
+
+def _run(tree: Path, model: FakeChatModel, provider: FakeProvider | None = None, hidden: Mapping[str, tuple[str, ...]] | None = None) -> Trajectory:
+    provider = provider or FakeProvider()
+    runner = Runner(
+        model=model, tokenizers=dict.fromkeys(STAGES, TOKENS), provider=provider, grader=BoxGrader(provider, lambda _: tree, Limits(), "run"),
+        tree_folder=lambda _: tree, agent=AgentConfig(prompt_style="brief", repairs=1), sandbox=SandboxConfig(infra_retries=1),
+        max_answer_tokens=dict.fromkeys(STAGES, 500), hidden=hidden or {}, run_id="run",
+    )  # fmt: skip
+    assignment = Assignment(
+        task=_task(), step="collect-1", round=2, sample=0, seed=5, temperature=0.7, models={stage: stage for stage in STAGES}
+    )
+    return asyncio.run(runner.roll_out(assignment))
+
+
+GOOD = {"analysis": ["shop/cart.py::total"], "planning": [PLAN], "generation": [_edit("0")], "review": ["yes"]}
+
+
+def test_a_right_edit_is_solved_and_every_turn_is_kept_token_exact(tree: Path) -> None:
+    found = _run(tree, _answers(GOOD))
+    assert found.outcome is Outcome.SOLVED and found.verdict is not None and found.verdict.passed
+    assert {turn.stage for turn in found.turns} == set(STAGES)
+    assert all(len(turn.logprobs) == len(turn.completion_ids) > 0 and turn.prompt_ids for turn in found.turns)
+    assert "-    out = 1" in found.patch and "+    out = 0" in found.patch
+    review = next(turn for turn in found.turns if turn.stage == "review")
+    assert "example right" in review.messages[1].content
+
+
+def test_a_rejected_attempt_is_repaired_with_the_rejected_edit_in_the_prompt(tree: Path) -> None:
+    found = _run(tree, _answers(GOOD | {"generation": [_edit("2"), _edit("0")], "review": ["no", "yes"]}))
+    assert found.outcome is Outcome.SOLVED and found.repairs == 1
+    second = [turn for turn in found.turns if turn.stage == "planning"][1]
+    assert "+    out = 2" in second.messages[1].content
+    assert "example wrong" in next(turn for turn in found.turns if turn.stage == "review").messages[1].content
+
+
+def test_a_wrong_edit_that_review_accepts_is_failed_by_the_grade(tree: Path) -> None:
+    found = _run(tree, _answers(GOOD | {"generation": [_edit("2")]}))
+    assert found.outcome is Outcome.FAILED and found.verdict is not None and not found.verdict.passed
+
+
+@pytest.mark.parametrize("stage", ["planning", "generation"])
+def test_nonsense_is_an_agent_error_whose_turn_is_kept_unparsed(tree: Path, stage: str) -> None:
+    found = _run(tree, _answers(GOOD | {stage: ["what?"]}))
+    assert found.outcome is Outcome.AGENT_ERROR and found.reason
+    assert not [turn for turn in found.turns if turn.stage == stage][0].parsed
+
+
+def test_nonsense_from_analysis_falls_back_to_retrieval(tree: Path) -> None:
+    found = _run(tree, _answers(GOOD | {"analysis": ["what?"]}))
+    assert found.outcome is Outcome.SOLVED and not found.turns[0].parsed
+
+
+def test_infrastructure_errors_are_retried_and_then_typed_never_scored(tree: Path) -> None:
+    assert _run(tree, _answers(GOOD), FakeProvider(broken=1)).infra_retries == 1
+    masked = _run(tree, _answers(GOOD), FakeProvider(broken=50))
+    assert masked.outcome is Outcome.INFRA_ERROR and masked.verdict is None and masked.reason
+
+
+def test_heldout_files_are_not_shown_to_rollouts_that_may_teach(tree: Path) -> None:
+    model = _answers(GOOD)
+    _run(tree, model, hidden={"r": ("shop/other.py",)})
+    assert not any("shop/other.py" in TOKENS.decode(request.prompt_ids) for request in model.asked)
+    model = _answers(GOOD)
+    _run(tree, model)
+    assert any("shop/other.py" in TOKENS.decode(request.prompt_ids) for request in model.asked)
+
+
+def test_boxes_are_closed_and_work_and_grade_use_different_ones(tree: Path) -> None:
+    provider = FakeProvider()
+    _run(tree, _answers(GOOD), provider)
+    assert len(provider.opened) == 2
