@@ -42,6 +42,8 @@ def change_of(commit: Commit, pool: Sequence[Symbol], config: MiningConfig, held
     if not hunks or not _carries_out(hunks, sources, touched):
         return Drop(sha=commit.sha, reason="not expressible as edits")
     statement = _statement(commit, touched, config)
+    if statement is None:
+        return Drop(sha=commit.sha, reason="nothing says what was asked")
     return Change(
         statement=statement,
         touched=touched,
@@ -123,13 +125,14 @@ def _carries_out(hunks: Sequence[Hunk], sources: Sequence[FileChange], touched: 
     return all(hunk.symbol for hunk in hunks) and files | made == wanted
 
 
-def _statement(commit: Commit, touched: Sequence[Symbol], config: MiningConfig) -> str:
+def _statement(commit: Commit, touched: Sequence[Symbol], config: MiningConfig) -> str | None:
+    """The message's title and examples from added tests; `None` for a poor message without examples, which asks for nothing."""
     names = list(dict.fromkeys(symbol.name.split(".")[-1] for symbol in touched))
     examples = _added_examples(commit, names)[:MAX_EXAMPLES]
     title = title_of(commit.message, config.min_message_words)
-    if title is None or "\ufffd" in title:
-        title = ("wrong result in " if examples else "change ") + ", ".join(names[:3])
-    return compose(title, examples)
+    if title is not None and "\ufffd" not in title:
+        return compose(title, examples)
+    return compose(f"wrong result in {', '.join(names[:3])}", examples) if examples else None
 
 
 def _added_examples(commit: Commit, names: Collection[str]) -> list[CallExample]:
