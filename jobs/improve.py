@@ -13,11 +13,13 @@ import ray
 from forge import config as configuration
 from forge.config import ForgeConfig
 from forge.errors import ForgeError
+from forge.evals.report import write_report
 from forge.observe import logs
 from forge.observe.progress import Progress, to_stream
 from forge.store.workspace import Workspace
 from jobs import preflight
 from jobs.loop import Loop
+from jobs.summary import summarise, table
 
 
 def main(argv: Sequence[str]) -> int:
@@ -43,6 +45,10 @@ def run(config: ForgeConfig) -> None:
         loop = Loop(config, workspace, progress)
         try:
             loop.run()
+            found = summarise(loop)
+            write_report(workspace.root, found)
+            progress.say(table(found))
+            progress.say(f"  report: {workspace.report_html}")
         finally:
             loop.close()
 

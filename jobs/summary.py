@@ -1,0 +1,96 @@
+"""What a run's workspace says, gathered into the record that the report is made of."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import psutil
+
+import forge
+from forge.evals import summary
+from forge.evals.steps import solved_by_task
+from forge.evals.summary import BaseNote, RunSummary
+from forge.records import Trajectory
+from forge.training.base import weights_sha256
+from jobs.loop import Loop
+
+STAND_IN = (
+    "a Qwen3-architecture stand-in of about 1.8 million parameters, trained on generated functions of other families: "
+    "it lets the same code run without a download and is no coding model"
+)
+
+
+def summarise(loop: Loop) -> RunSummary:
+    """The summary of a loop that has run to its end."""
+    rounds = loop.ledger.rounds()
+    steps = [report.step for report in rounds]
+    everything = {step: loop.ledger.trajectories(step) for step in loop.ledger.steps()}
+    heldout = {step.name: loop.results(step.name, "heldout") for step in steps}
+    transfer = {step.name: loop.results(step.name, "transfer") for step in steps}
+    paired = summary.gain({name: solved_by_task(found) for name, found in heldout.items()}, steps, seed=loop.config.seed)
+    phases = {phase.name: phase.seconds for phase in loop.ledger.phases()}
+    turns = [turn for found in everything.values() for trajectory in found for turn in trajectory.turns]
+    main, *others = [_base_note(loop, name) for name in sorted(loop.bases, key=lambda name: name != "main")]
+    last = [t for step in reversed(steps) for t in heldout[step.name]]
+    return RunSummary(
+        name=loop.config.name,
+        seed=loop.config.seed,
+        forge=forge.__version__,
+        finished=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
+        hardware=_hardware(),
+        base=main,
+        other_bases=tuple(others),
+        sandbox=loop.sandbox.name,
+        sandbox_why=loop.sandbox.why,
+        heldout=summary.Evaluated(tasks=max(step.tasks for step in steps), steps=tuple(steps)),
+        transfer=summary.evaluated(steps, transfer) if any(transfer.values()) else None,
+        paired=paired,
+        paired_p=paired.p if paired else None,
+        wall_s=sum(phases.values()),
+        phase_s=phases,
+        outcomes=loop.ledger.outcomes(),
+        outcomes_by_step={step: loop.ledger.outcomes(step) for step in everything},
+        prompt_tokens=sum(len(turn.prompt_ids) for turn in turns),
+        completion_tokens=sum(len(turn.completion_ids) for turn in turns),
+        tasks=loop.taskset.spread["side"],
+        examples=loop.mined.examples if loop.mined else {},
+        dropped=_dropped(loop, everything),
+        stage_scores={step.name: step.stage_scores for step in steps},
+        rounds=tuple(rounds),
+        lineage=tuple(loop.adapters.promoted().values()),
+        stories=summary.choose_stories(last, {task.id: task for task in loop.taskset.tasks}),
+    )
+
+
+def table(found: RunSummary) -> str:
+    """The answer of a run as a few lines of text."""
+    lines = ["", f"  {'step':<14}{'held-out pass@1':>16}{'95 % interval':>18}{'transfer':>10}  promoted"]
+    transfer = {step.name: step.pass_at_1 for step in found.transfer.steps} if found.transfer else {}
+    for step in found.heldout.steps:
+        interval = f"{step.ci95.low:.1%} to {step.ci95.high:.1%}"
+        beside = f"{transfer[step.name]:.1%}" if step.name in transfer else "-"
+        lines.append(f"  {step.name:<14}{step.pass_at_1:>16.1%}{interval:>18}{beside:>10}  {'yes' if step.promoted else 'no'}")
+    if found.paired is not None:
+        change = f"{found.paired.difference:+.1%} from {found.reference} to the last promoted step, paired p = {found.paired.p:.2g}"
+        lines.append(f"  {change}, on {found.heldout.tasks} held-out tasks")
+    return "\n".join([*lines, ""])
+
+
+def _base_note(loop: Loop, name: str) -> BaseNote:
+    model = loop.config.bases[name].model
+    nano = model == "nano"
+    return BaseNote(model=model, sha256=weights_sha256(loop.bases[name]), about=STAND_IN if nano else f"the frozen base {model}", stand_in=nano)
+
+
+def _hardware() -> str:
+    memory = psutil.virtual_memory().total / 2**30
+    return f"{psutil.cpu_count()} CPU cores ({platform.machine()}), {memory:.0f} GiB of memory"
+
+
+def _dropped(loop: Loop, everything: Mapping[str, list[Trajectory]]) -> dict[str, dict[str, int]]:
+    dropped = {"mining": dict(loop.mined.drops) if loop.mined else {}, "tasks": dict(loop.taskset.counts.refused)}
+    dropped |= {report.name: report.dropped for report in loop.ledger.rounds() if report.dropped}
+    retries = sum(t.infra_retries for found in everything.values() for t in found)
+    return dropped | ({"infrastructure": {"retries": retries}} if retries else {})
