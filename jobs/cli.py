@@ -6,6 +6,7 @@ Modules that pull in Ray, torch or vLLM are imported by the command that needs t
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,12 +70,14 @@ def improve(
 
     The same command again goes on where the last one ended.
     """
-    from jobs.local_ray import private_ray
+    from jobs.local_ray import private_ray, sweep
     from jobs.submit import overrides_of, run_job
 
     logs.set_up("WARNING")
     paths, overrides = split(arguments or [])
     config = configuration.load(paths, [*overrides, *_repos(paths, overrides, repo or [])])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sweep()
     preflight.check(config, local_ray=address is None)
     carried = overrides_of(config.model_dump(mode="json", exclude_defaults=True) | {"workspace": str(config.workspace_path)})
     console = Console(highlight=False)

@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,10 @@ from forge.errors import EnvironmentLackError
 log = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
+# Short on purpose: the paths of Ray's sockets must stay under 107 bytes.
+PLACE, PREFIX = Path("/tmp"), "forge-ray-"  # noqa: S108
+OWNER = "owner"
+"""File with the id of the process that started a Ray."""
 START_TIMEOUT_S = 90.0
 END_TIMEOUT_S = 20.0
 ENVIRONMENT = {
@@ -39,6 +44,8 @@ ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    # Nothing outside this machine waits for a drained node; the job is over or was stopped before.
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONUNBUFFERED": "1",
 }
@@ -48,8 +55,8 @@ ENVIRONMENT = {
 @contextmanager
 def private_ray(config: RayConfig) -> Iterator[str]:
     """The dashboard address of a Ray that lives as long as the block; raises `EnvironmentLackError` if it cannot start."""
-    # Short on purpose: the paths of Ray's sockets must stay under 107 bytes.
-    folder = Path(tempfile.mkdtemp(prefix="forge-ray-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=PLACE))
+    (folder / OWNER).write_text(str(os.getpid()))
     output = folder / "start.log"
     address = f"http://{LOOPBACK}:{config.dashboard_port}"
     with output.open("wb") as stream:
@@ -68,6 +75,25 @@ def private_ray(config: RayConfig) -> Iterator[str]:
     finally:
         _end(head)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep() -> int:
+    """End every private Ray of this user whose run was killed, and remove its folder; returns how many there were."""
+    swept = 0
+    for folder in PLACE.glob(f"{PREFIX}*"):
+        try:
+            owner = int((folder / OWNER).read_text())
+        except (OSError, ValueError):
+            continue
+        if folder.stat().st_uid != os.getuid() or psutil.pid_exists(owner):
+            continue
+        left = [process for process in psutil.process_iter() if _runs_in(process, folder)]
+        for process in left:
+            process.kill()
+        psutil.wait_procs(left, timeout=5)
+        shutil.rmtree(folder, ignore_errors=True)
+        swept += 1
+    return swept
 
 
 def environment(inherited: Mapping[str, str]) -> dict[str, str]:
@@ -90,7 +116,8 @@ def _command(config: RayConfig, folder: Path) -> list[str]:
     options = {
         "node-ip-address": LOOPBACK,
         "port": config.port,
-        "ray-client-server-port": 0,
+        # Its default, 10001, is taken as soon as another Ray runs here.
+        "ray-client-server-port": _free_port(),
         "dashboard-host": LOOPBACK,
         "dashboard-port": config.dashboard_port,
         "dashboard-agent-listen-port": 0,
@@ -99,15 +126,14 @@ def _command(config: RayConfig, folder: Path) -> list[str]:
         "object-store-memory": config.object_store_bytes,
         "log-style": "record",
     }
-    return [
-        sys.executable,
-        "-m",
-        "ray.scripts.scripts",
-        "start",
-        "--head",
-        "--block",
-        *(f"--{key}={value}" for key, value in options.items()),
-    ]
+    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
+    return start + [f"--{key}={value}" for key, value in options.items()]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
 
 
 def _end_with_parent() -> None:
@@ -124,6 +150,15 @@ def _wait_until_up(head: subprocess.Popen[bytes], address: str, output: Path) ->
             return
         time.sleep(0.2)
     raise EnvironmentLackError(f"Ray did not answer at {address} within {START_TIMEOUT_S:.0f} s: {_last_words(output)}; see forge doctor")
+
+
+def _runs_in(process: psutil.Process, folder: Path) -> bool:
+    """Whether a process belongs to the Ray in `folder`: its session's path is on its command line or in its environment."""
+    try:
+        told = [*process.cmdline(), *process.environ().values()]
+    except psutil.Error:
+        return False
+    return any(str(folder) in text for text in told)
 
 
 def _answers(url: str) -> bool:

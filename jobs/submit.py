@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import re
 import shlex
 import sys
 import time
@@ -24,13 +26,14 @@ def run_job(
     `upload` is the checkout that the cluster's machines get a copy of; none when they see this one's files.
     Ctrl-C stops the job and raises `KeyboardInterrupt`.
     """
+    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
     try:
         client = JobSubmissionClient(address)
         python = shlex.quote(sys.executable) if upload is None else "python"
         runtime: dict[str, Any] = {"env_vars": dict(environment)}
         if upload is not None:
             runtime |= {"working_dir": str(upload), "excludes": [".git", ".venv", "workspace", "dist"]}
-        job = client.submit_job(entrypoint=f"{python} -m jobs.improve {shlex.join(arguments)}", runtime_env=runtime)
+        job = _submit(client, f"{python} -m jobs.improve {shlex.join(arguments)}", runtime)
     except (ConnectionError, RuntimeError) as error:
         reason = str(error).splitlines()[0][:300]
         raise EnvironmentLackError(
@@ -54,12 +57,29 @@ def overrides_of(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
     return found
 
 
+def _submit(client: JobSubmissionClient, command: str, runtime: dict[str, Any], within_s: float = 60.0) -> str:
+    """The id of the job; a Ray that has just started answers before its agent takes jobs, so this asks again."""
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            return str(client.submit_job(entrypoint=command, runtime_env=runtime))
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+OF_RAY = re.compile(r"INFO job_manager\.py|^Running entrypoint for job ")
+"""Lines that Ray puts before a job's own."""
+
+
 async def _follow(client: JobSubmissionClient, job: str, show: Callable[[str], None]) -> None:
     rest = ""
     async for chunk in client.tail_job_logs(job):
         *lines, rest = (rest + chunk).split("\n")
         for line in lines:
-            show(line)
+            if not OF_RAY.search(line):
+                show(line)
     if rest:
         show(rest)
 
