@@ -5,6 +5,7 @@
     sft.py          one supervised run through TRL: early stopping, checkpoints, resume, the saved adapter
     artefact.py     the adapter folder: written whole, with its result and its canary
     batches.py      batches of rows of nearly equal length
+    tail.py         the last layer on answer positions only, on CPU
     callbacks.py    progress, the last evaluation, refusal of a loss that is not a number
     trl.py          the PEFT backend: any CPU, or CUDA without Unsloth
     unsloth.py      the Unsloth backend, imported only where CUDA is

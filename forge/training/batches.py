@@ -1,7 +1,7 @@
 """Batches of rows of nearly equal length: padding is computed on like anything else, so little of it is time won.
 
-For 360 rows of 100 to 350 tokens in batches of 16, `transformers`' own length grouping pads about a tenth;
-sorting everything and shuffling whole batches pads a hundredth.
+For 360 rows of 100 to 350 tokens in batches of 16, a random order pads 47 %, `transformers`' own length
+grouping 11 %, this one 4 % (means of ten passes).
 """
 
 from __future__ import annotations

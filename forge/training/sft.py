@@ -6,6 +6,7 @@ no packing, the loss on answer positions only, batches of equal length, rare log
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 import time
@@ -24,6 +25,7 @@ from forge.training import artefact, base, logprobs, rows
 from forge.training.batches import LengthBatches
 from forge.training.callbacks import EvaluateAtEnd, Tell
 from forge.training.progress import Listener
+from forge.training.tail import AnswerTail
 
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """All seven linears of a layer: matching full fine-tuning needs every one (QLoRA, arXiv 2305.14314)."""
@@ -38,6 +40,9 @@ CANARIES = 3
 
 class Backend(Protocol):
     """What differs between PEFT alone and Unsloth."""
+
+    def tail(self, model: Any) -> AnswerTail | None:
+        """The short cut through the last layer of an adapted base, where this backend has one."""
 
     def load(self, folder: Path, job: TrainJob) -> tuple[Any, Any]:
         """The base, frozen, and its tokenizer."""
@@ -89,7 +94,19 @@ def train(job: TrainJob, backend: Backend, listen: Listener) -> TrainResult:
 
 
 class AdapterTrainer(SFTTrainer):  # type: ignore[misc]
-    """TRL's trainer with batches of equal length, and without a model card at every checkpoint."""
+    """TRL's trainer with batches of equal length and a short last layer, without a model card at every checkpoint."""
+
+    tail: AnswerTail | None = None
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """TRL's loss; the last layer computes only what it needs."""
+        if self.tail is None:
+            return super().compute_loss(model, inputs, *args, **kwargs)
+        self.tail.select(inputs["labels"])
+        try:
+            return super().compute_loss(model, inputs, *args, **kwargs)
+        finally:
+            self.tail.select(None)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthBatches:
         lengths = [len(ids) for ids in (train_dataset or self.train_dataset)["input_ids"]]
@@ -118,7 +135,12 @@ def _run(job: TrainJob, backend: Backend, model: Any, tokenizer: Any, data: rows
     )
     trainer.remove_callback(PrinterCallback)
     checkpoint = artefact.last_complete_checkpoint(work)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with contextlib.ExitStack() as cleanup:
+        trainer.tail = backend.tail(model)
+        if trainer.tail is not None:
+            trainer.tail.install()
+            cleanup.callback(trainer.tail.remove)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return _metrics(trainer, data)
 
 

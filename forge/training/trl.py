@@ -13,6 +13,7 @@ from forge.errors import TrainingError
 from forge.seams import TrainJob, TrainResult
 from forge.training import sft
 from forge.training.progress import Listener, silent
+from forge.training.tail import SUPPORTED, AnswerTail
 
 CUDA_MICRO_BATCH = 4
 """Rows on the card at once; the rest of a batch is accumulated."""
@@ -71,6 +72,12 @@ class TrlTrainer:
         bare = model.unload()
         bare.__dict__.pop("forward", None)
         bare.__dict__.pop("peft_config", None)
+
+    def tail(self, model: Any) -> AnswerTail | None:
+        """The short last layer on CPU, for the architecture it knows."""
+        bare = model.get_base_model()
+        known = bare.config.model_type == SUPPORTED and not bare.model.has_sliding_layers
+        return AnswerTail(bare) if known and not torch.cuda.is_available() else None
 
     def settings(self, job: TrainJob) -> dict[str, Any]:
         """float32 and whole batches on CPU; bfloat16 and micro-batches on CUDA."""

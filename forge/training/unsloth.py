@@ -17,6 +17,7 @@ from forge.errors import TrainingError
 from forge.seams import TrainJob, TrainResult
 from forge.training import sft
 from forge.training.progress import Listener, silent
+from forge.training.tail import AnswerTail
 
 MICRO_BATCH = 4
 """Rows on the card at once; the rest of a batch is accumulated. 4 rows of 2,048 tokens of a 1.7B fit 24 GB."""
@@ -69,6 +70,10 @@ class UnslothTrainer:
     def detach(self, model: Any) -> None:  # noqa: ARG002
         """Drop the patched model: Unsloth's fast forwards keep no way back to the bare base, so it is loaded anew."""
         self._release()
+
+    def tail(self, model: Any) -> AnswerTail | None:  # noqa: ARG002
+        """None: Unsloth's own kernels stay as they are."""
+        return None
 
     def settings(self, job: TrainJob) -> dict[str, Any]:
         """8-bit AdamW, bfloat16 where the card has it, micro-batches accumulated to the job's batch."""

@@ -19,6 +19,7 @@ from forge.store.parquet import write_examples
 from forge.training import artefact, logprobs, rows, sft
 from forge.training.progress import TrainProgress
 from forge.training.random_base import make_random_base
+from forge.training.tail import AnswerTail
 from forge.training.trl import TrlTrainer
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
@@ -102,6 +103,32 @@ def test_the_next_job_starts_from_the_bare_base_again(base: Path, trainer: TrlTr
     }
     one, two = (load_file(Path(result.output) / "adapter_model.safetensors") for result in (first, again))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_the_short_last_layer_gives_the_loss_and_the_gradients_of_the_whole_one(base: Path, trainer: TrlTrainer, tmp_path: Path) -> None:
+    job = make_job(base, tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    encoded = [rows.encode(example(number, length=12), tokenizer, rows.end_token_id(tokenizer)) for number in range(7)]
+    longest = max(len(row.ids) for row in encoded)
+    ids = torch.tensor([[*row.ids, *[0] * (longest - len(row.ids))] for row in encoded])
+    labels = torch.tensor([[*row.labels, *[rows.IGNORED] * (longest - len(row.labels))] for row in encoded])
+
+    def loss_and_gradients(short: bool) -> tuple[float, list[torch.Tensor]]:
+        model = trainer.attach(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), job)
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.1, generator=torch.Generator().manual_seed(len(name)))
+        tail = AnswerTail(model.get_base_model())
+        if short:
+            tail.install()
+            tail.select(labels)
+        loss = model(input_ids=ids, attention_mask=(ids != 0).long(), labels=labels, use_cache=False).loss
+        loss.backward()
+        return loss.item(), [weight.grad for weight in model.parameters() if weight.requires_grad]
+
+    (whole, whole_gradients), (short, short_gradients) = loss_and_gradients(False), loss_and_gradients(True)
+    assert short == pytest.approx(whole, abs=1e-5)
+    assert all(torch.allclose(one, two, atol=1e-5) for one, two in zip(short_gradients, whole_gradients, strict=True))
 
 
 def test_the_best_checkpoint_is_saved_and_training_stops_when_held_out_loss_rises(base: Path, trainer: TrlTrainer, tmp_path: Path) -> None:

@@ -1,0 +1,160 @@
+"""The Unsloth backend without a card: a fake package that records arguments, and the real one's signatures when it is there.
+
+`unsloth` is put into `sys.modules` because there is no seam to pass it through: being imported first is what it is about.
+"""
+
+import ast
+import importlib
+import importlib.util
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("trl")
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from forge.records import Example, Lineage, Message
+from forge.seams import TrainJob
+from forge.store.parquet import write_examples
+from forge.training.random_base import make_random_base
+from forge.training.trl import TrlTrainer
+
+
+class FakeFastLanguageModel:
+    """Records what it is called with, and does with PEFT what Unsloth does with its kernels."""
+
+    calls: list[tuple[str, dict[str, Any]]]
+
+    @classmethod
+    def from_pretrained(cls, **arguments: Any) -> tuple[Any, Any]:
+        cls.calls.append(("from_pretrained", arguments))
+        folder = arguments["model_name"]
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), AutoTokenizer.from_pretrained(folder)
+
+    @classmethod
+    def get_peft_model(cls, model: Any, **arguments: Any) -> Any:
+        cls.calls.append(("get_peft_model", arguments))
+        names = ("r", "lora_alpha", "lora_dropout", "bias", "target_modules", "use_rslora")
+        return get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **{name: arguments[name] for name in names}))
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    fake = types.ModuleType("unsloth")
+    FakeFastLanguageModel.calls = []
+    vars(fake).update(FastLanguageModel=FakeFastLanguageModel, is_bfloat16_supported=lambda: True)
+    monkeypatch.setitem(sys.modules, "unsloth", fake)
+    monkeypatch.delitem(sys.modules, "forge.training.unsloth", raising=False)
+    yield importlib.import_module("forge.training.unsloth")
+    sys.modules.pop("forge.training.unsloth", None)
+
+
+def make_job(folder: Path, **changes: object) -> TrainJob:
+    values = {
+        "stage": "generation",
+        "base": str(folder / "base"),
+        "rows": str(folder / "rows.parquet"),
+        "output": str(folder / "adapter"),
+        "rank": 8,
+        "alpha": 16,
+        "learning_rate": 1e-3,
+        "epochs": 1.0,
+        "batch_size": 16,
+        "max_tokens": 128,
+        "eval_fraction": 0.1,
+        "patience": 2,
+        "seed": 5,
+    }
+    return TrainJob.model_validate(values | changes)
+
+
+def test_a_job_goes_through_unsloth_with_its_own_numbers_and_leaves_a_plain_adapter(backend: Any, tmp_path: Path) -> None:
+    make_random_base(tmp_path / "base", corpus=["one two three"], vocabulary=300)
+    row = Example(stage="generation", messages=(Message(role="user", content="one"),), completion="two", lineage=Lineage(repo="r"))
+    lineages = [Lineage(repo="r", task_id=f"t{number}") for number in range(20)]
+    write_examples(tmp_path / "rows.parquet", [row.model_copy(update={"lineage": lineage}) for lineage in lineages])
+    trainer = backend.UnslothTrainer(load_in_4bit=True)
+    trainer.settings = TrlTrainer().settings  # what needs the card itself: precision and the 8-bit optimizer
+    result = trainer.train(make_job(tmp_path, rslora=True))
+    (load, loaded), (attach, attached) = FakeFastLanguageModel.calls
+    assert (load, attach) == ("from_pretrained", "get_peft_model")
+    assert loaded == {
+        "model_name": str(tmp_path / "base"),
+        "max_seq_length": 128,
+        "dtype": None,
+        "load_in_4bit": True,
+        "use_gradient_checkpointing": "unsloth",
+    }
+    linears = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    assert attached == {
+        "r": 8,
+        "target_modules": linears,
+        "lora_alpha": 16,
+        "lora_dropout": 0,
+        "bias": "none",
+        "use_gradient_checkpointing": "unsloth",
+        "random_state": 5,
+        "use_rslora": True,
+    }
+    assert (Path(result.output) / "adapter_model.safetensors").exists()
+
+
+def test_a_batch_is_accumulated_from_micro_batches_that_fit_the_card(backend: Any, tmp_path: Path) -> None:
+    settings = backend.UnslothTrainer(micro_batch=4).settings(make_job(tmp_path))
+    assert settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"] == 16
+    assert (settings["bf16"], settings["fp16"]) == (True, False)
+    assert settings["optim"] == "adamw_8bit"
+    assert settings["loss_type"] == "nll", "TRL's chunked loss would bypass Unsloth's fused one"
+
+
+def test_unsloth_is_the_first_import_of_its_module() -> None:
+    source = (Path(__file__).parents[2] / "forge" / "training" / "unsloth.py").read_text()
+    imports = [node for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    roots = [node.module.split(".")[0] if isinstance(node, ast.ImportFrom) and node.module else node.names[0].name for node in imports]
+    heavy = [root for root in roots if root not in ("__future__", "gc", "pathlib", "typing")]
+    assert heavy[0] == "unsloth"
+
+
+@pytest.mark.parametrize(
+    ("file", "owner", "function", "arguments"),
+    [
+        (
+            "models/loader.py",
+            "FastLanguageModel",
+            "from_pretrained",
+            ["model_name", "max_seq_length", "dtype", "load_in_4bit", "use_gradient_checkpointing"],
+        ),
+        (
+            "models/llama.py",
+            "FastLlamaModel",
+            "get_peft_model",
+            [
+                "model",
+                "r",
+                "target_modules",
+                "lora_alpha",
+                "lora_dropout",
+                "bias",
+                "use_gradient_checkpointing",
+                "random_state",
+                "use_rslora",
+            ],
+        ),
+    ],
+)
+def test_the_installed_unsloth_names_the_parameters_that_are_passed(file: str, owner: str, function: str, arguments: list[str]) -> None:
+    spec = importlib.util.find_spec("unsloth")
+    if spec is None or not spec.submodule_search_locations:
+        return  # the CPU set does not hold it; the fake above covers the wiring
+    source = Path(spec.submodule_search_locations[0], file).read_text(encoding="utf-8")
+    owners = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef) and node.name == owner]
+    found = next(node for node in owners[0].body if isinstance(node, ast.FunctionDef) and node.name == function)
+    named = {argument.arg for argument in [*found.args.args, *found.args.kwonlyargs]}
+    assert set(arguments) <= named
