@@ -27,8 +27,6 @@ class GroupedCPUWorker(CPUWorker):  # type: ignore[misc]
     """`CPUWorker` whose LoRA layers use `GroupedLora`."""
 
     def load_model(self, *args: Any, **kwargs: Any) -> None:
-        # Subnormal probabilities of a confident model take a CPU many times longer than zeros.
-        torch.set_flush_denormal(True)
         type(current_platform).get_punica_wrapper = staticmethod(lambda: f"{__name__}.GroupedLora")
         super().load_model(*args, **kwargs)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
 import types
@@ -20,10 +21,12 @@ from vllm.entrypoints.launchers.cli_args import make_arg_parser
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.entrypoints.serve.lora.protocol import LoadLoRAAdapterRequest, UnloadLoRAAdapterRequest
+from vllm.platforms import current_platform
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.async_llm import AsyncLLM
 
+from serve.inline_engine import inline_engine
 from serve.sample_route import add_sample_route
 
 logger = logging.getLogger(__name__)
@@ -43,15 +46,18 @@ async def start(argv: Sequence[str]) -> Server:
     args = make_arg_parser(FlexibleArgumentParser()).parse_args(list(argv))
     engine_args = AsyncEngineArgs.from_cli_args(args)
     config = engine_args.create_engine_config(usage_context=UsageContext.OPENAI_API_SERVER)
-    engine = AsyncLLM.from_vllm_config(
-        vllm_config=config, usage_context=UsageContext.OPENAI_API_SERVER, disable_log_stats=args.disable_log_stats
-    )
+    with inline_engine() if current_platform.is_cpu() else contextlib.nullcontext():
+        engine = AsyncLLM.from_vllm_config(
+            vllm_config=config, usage_context=UsageContext.OPENAI_API_SERVER, disable_log_stats=args.disable_log_stats
+        )
     tasks = await engine.get_supported_tasks()
     app = build_app(args, tasks, engine.model_config)
     await init_app_state(engine, app.state, args, tasks)
     app.state.server = types.SimpleNamespace()  # vLLM's error handler writes to it
     models = app.state.openai_serving_models
     add_sample_route(app, engine, models)
+    gc.collect()
+    gc.freeze()  # a few hundred thousand objects of the imports need no look at each full collection
     return Server(engine, app, Adapters(models))
 
 

@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -105,8 +107,9 @@ def test_a_judgement_has_both_exact_logprobs(served: Served) -> None:
 
 def test_a_seed_decides_a_sample_and_prompts_of_one_call_have_their_own(served: Served) -> None:
     requests = [asked(served, "generation@r1-1", "def total(values):", temperature=1.0, seed=seed) for seed in (1, 2, 1)]
-    samples = served.ask(lambda model: model.sample(requests))
-    assert samples[0] == samples[2] and samples[0].completion_ids != samples[1].completion_ids
+    first, other, again = served.ask(lambda model: model.sample(requests))
+    assert first.completion_ids == again.completion_ids != other.completion_ids
+    assert first.logprobs == pytest.approx(again.logprobs, abs=1e-4)
 
 
 def test_a_seeded_prompt_as_long_as_the_context_does_not_kill_the_engine(served: Served) -> None:
@@ -219,22 +222,35 @@ def test_deploying_what_already_runs_keeps_the_replica(served: Served) -> None:
     assert app.healthy(served.bases) and replica_pid() == before
 
 
-@pytest.mark.parametrize("victim", ["replica", "engine"])
-def test_a_killed_process_comes_back_with_its_adapters_and_leaves_no_orphan(served: Served, victim: str) -> None:
+def test_a_killed_replica_comes_back_with_its_adapters_and_leaves_no_orphan(served: Served) -> None:
     replica = replica_pid()
-    children = psutil.Process(replica).children(recursive=True)
-    engines = [child.pid for child in children if "resource_tracker" not in " ".join(child.cmdline())]
+    family = [replica, *(child.pid for child in psutil.Process(replica).children(recursive=True))]
     request = asked(served, "generation@r1-1", PROMPTS[0])
     (before,) = sampled(served, [request])
-    for pid in [replica] if victim == "replica" else engines:
-        os.kill(pid, signal.SIGKILL)
+    os.kill(replica, signal.SIGKILL)
     (after,) = sampled(served, [request])
     assert after.completion_ids == before.completion_ids
     assert replica_pid() != replica
-    deadline = time.monotonic() + 30
-    while (left := [pid for pid in engines if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]):
-        assert time.monotonic() < deadline, f"the engine of the dead replica still runs: {left}"
+    assert gone_within(30.0, family) == []
+
+
+def test_a_replica_exits_when_its_engine_is_dead() -> None:
+    code = (
+        "import asyncio, types; from serve.replica import VLLMOpenAI\n"
+        "replica = types.SimpleNamespace(_server=types.SimpleNamespace(engine=types.SimpleNamespace(errored=True)))\n"
+        "asyncio.run(VLLMOpenAI.func_or_class._exit_when_the_engine_dies(replica))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 1
+
+
+def gone_within(seconds: float, pids: list[int]) -> list[int]:
+    """Those of `pids` that still run after that long."""
+    deadline = time.monotonic() + seconds
+    while (left := [p for p in pids if psutil.pid_exists(p) and psutil.Process(p).status() != psutil.STATUS_ZOMBIE]) and (
+        time.monotonic() < deadline
+    ):
         time.sleep(0.5)
+    return left
 
 
 def replica_pid() -> int:
