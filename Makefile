@@ -59,7 +59,7 @@ requirements: .uv/bin/uv  ## resolve the pinned, hashed sets anew from requireme
 .uv/bin/uv:
 	@mkdir -p .uv/bin
 	@if command -v uv >/dev/null 2>&1; then ln -sf "$$(command -v uv)" $@; \
-	else $(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet "uv>=0.9"; fi
+	else $(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet uv==0.13.9; fi
 
 # Byte code is written once for everything: without it every start of vLLM pays 12 CPU-seconds more.
 $(STAMP): requirements/$(SET).txt requirements/dev.txt pyproject.toml .uv/bin/uv
