@@ -219,7 +219,7 @@ class Turn(Record):
     score: float | None = None
     """Probability of yes for a judgement stage."""
     subject: str = ""
-    """What the turn was about: the symbol key, where there is one."""
+    """What the turn was about or what its answer names: symbol keys (`path::name`), one a line."""
     choice_ids: tuple[int, ...] = ()
     """For a judgement, the token ids of yes, no and the end of a turn."""
     seconds: float = 0.0

@@ -175,7 +175,8 @@ class Loop:
             rows, dropped = self._selected_rows(number)
         self._refuse_leaks(rows)
         refs = self.train(number, name, rows)
-        step = self.evaluate(name, number, {ref.stage: ref.model_id for ref in refs}, refs)
+        models = {stage: ref.model_id for stage, ref in self.adapters.promoted().items()} | {ref.stage: ref.model_id for ref in refs}
+        step = self.evaluate(name, number, models, refs)
         report = self._keep(number, step, {stage: len(found) for stage, found in rows.items()}, "", dropped, refs, collected, began)
         self.progress.say(f"  {name}: held-out pass@1 {report.step.pass_at_1:.1%}: {report.decision}")
 
@@ -203,12 +204,12 @@ class Loop:
         self._roll_out(step, number, assignments, f"{len(assignments)} rollouts of training tasks")
 
     def train(self, number: int, name: str, rows: Mapping[str, Sequence[Example]]) -> list[AdapterRef]:
-        """Stored adapters of all stages, each trained from its frozen base on its rows."""
+        """Stored adapters of the stages that have rows, each trained from its frozen base; the others keep theirs."""
         folder = self.workspace.round(number)
         phase_name = f"train-{name}"
         with self._phase(phase_name, f"{len(STAGES)} adapters from the frozen base") as phase:
             jobs = []
-            for stage in STAGES:
+            for stage in (stage for stage in STAGES if rows[stage]):
                 path = folder / "rows" / f"{stage}.parquet"
                 write_examples(path, rows[stage])
                 base = self.bases[self.config.stage(stage).base]
@@ -217,7 +218,8 @@ class Loop:
 
             def show(news: TrainProgress) -> None:
                 loss = f", loss {news.loss:.3f}" if news.loss is not None else ""
-                phase.at(STAGES.index(news.stage) + news.step / max(1, news.steps), now=f"{news.stage} {news.step}/{news.steps}{loss}")
+                done = [job.stage for job in jobs].index(news.stage) + news.step / max(1, news.steps)
+                phase.at(done, now=f"{news.stage} {news.step}/{news.steps}{loss}")
 
             results = self.training.train_all(jobs, show)
             refs = [self._store(number, job, result) for job, result in zip(jobs, results, strict=True)]
@@ -290,6 +292,11 @@ class Loop:
         trajectories = [t for n in range(1, number) for t in self.ledger.trajectories(f"collect-{n}")]
         by_id = {task.id: task for task in self.taskset.tasks}
         chosen = select(trajectories, by_id, keep_per_task=self.config.rounds.keep_per_task)
+        if not chosen.solved_tasks:
+            raise ForgeError(
+                f"none of {len(trajectories)} rollouts solved a training task, so there is nothing to learn from; "
+                "take a stronger base, easier tasks (history.practice.difficulty) or more mined commits"
+            )
         share, seed = self.config.rounds.replay, self.config.seed
         rows = {stage: with_replay(chosen.rows[stage], self._mined_rows(stage), share, seed) for stage in STAGES}
         return rows, chosen.dropped

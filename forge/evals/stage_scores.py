@@ -15,7 +15,6 @@ A score that nothing was measured for is left out, never zero.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from forge.records import Outcome, Record, Task, Trajectory, Turn
@@ -116,7 +115,7 @@ def _relevance_ap(trajectories: Sequence[Trajectory], truths: Mapping[str, Truth
 def _planning_agreement(trajectories: Sequence[Trajectory], truths: Mapping[str, Truth]) -> float | None:
     def agrees(item: Trajectory) -> float | None:
         turn, wanted = _first(item, "planning"), truths[item.task_id].symbols
-        return None if turn is None or not wanted else float(set(re.findall(r"^edit (.+)$", turn.text, re.MULTILINE)) == wanted)
+        return None if turn is None or not wanted else float(_named(turn) == wanted)
 
     return _mean(map(agrees, trajectories))
 
@@ -135,7 +134,8 @@ def _review_auc(trajectories: Sequence[Trajectory], _: Mapping[str, Truth]) -> f
 
 
 def _named(turn: Turn) -> set[str]:
-    return {line.strip() for line in turn.text.splitlines() if "::" in line}
+    """Symbol keys that the answer of an analysis or a plan names."""
+    return set(turn.subject.splitlines())
 
 
 SCORES: Mapping[str, Score] = {

@@ -35,7 +35,7 @@ class Recipe(Record):
     """Everything that decides the weights, apart from library versions."""
 
     seed: int = 0
-    functions: int = 6000
+    functions: int = 6500
     """Generated functions, each taught in several rows."""
     random_share: float = 0.4
     """Share of functions without meaning, which teach copying."""
@@ -47,7 +47,7 @@ class Recipe(Record):
     head: int = 32
     feed_forward: int = 512
     positions: int = 1024
-    batch_tokens: int = 6144
+    batch_tokens: int = 2560
     muon_rate: float = 0.02
     adam_rate: float = 0.003
     prompt_weight: float = 0.1

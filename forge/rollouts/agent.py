@@ -97,7 +97,7 @@ class StagedAgent:
             named = analysis.STAGE.parse(turn.text, shown)
         except StageError:
             named = []
-        self._turns.append(turn.model_copy(update={"parsed": bool(named)}))
+        self._turns.append(turn.model_copy(update={"parsed": bool(named), "subject": "\n".join(symbol.key for symbol in named)}))
         return list(dict.fromkeys([*named, *ranked]))[: self._settings.judged]
 
     async def _judge(self, statement: str, candidates: Sequence[Symbol]) -> tuple[Symbol, ...]:
@@ -117,7 +117,8 @@ class StagedAgent:
         plan = (await self._ask("planning", [self._prompt("planning", situation)], number))[0]
         steps = self._parsed(plan, lambda text: planning.STAGE.parse(text, symbols))
         planned = tuple(s for s in symbols if s.key in {step.symbol for step in steps})
-        situation = Situation(statement=statement, symbols=planned, rejected=rejected, plan=plan.text)
+        self._turns[-1] = self._turns[-1].model_copy(update={"subject": "\n".join(symbol.key for symbol in planned)})
+        situation = Situation(statement=statement, symbols=symbols, rejected=rejected, plan=plan.text)
         answer = (await self._ask("generation", [self._prompt("generation", situation)], number, [planned[0].key]))[0]
         edits, hunks = self._parsed(answer, lambda text: _applied(text, tree.files, planned))
         checked = await self._check(edits, planned)

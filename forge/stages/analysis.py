@@ -1,6 +1,6 @@
 """Analysis: which of the symbols that lexical retrieval offers does the issue ask to change?
 
-Answer: one symbol key (`path::name`) a line. When the model answers nonsense, retrieval's order stands.
+Answer: the number of one candidate a line. When the model answers nonsense, retrieval's order stands.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from forge.stages.stage import Change, LoraDefaults, PromptStyle, Situation, exa
 
 INSTRUCTIONS = (
     "You analyse an issue of a Python repository. From the candidate symbols, name those that must be changed to "
-    "resolve it, the likeliest first. Answer with one candidate a line, written exactly as path::name, and nothing else."
+    "resolve it, the likeliest first. Answer with their numbers, one a line, and nothing else."
 )
 
 
@@ -23,27 +23,28 @@ class Analysis:
     defaults = LoraDefaults(max_answer_tokens=48)
 
     def prompt(self, situation: Situation, style: PromptStyle = "full") -> tuple[Message, ...]:
-        candidates = "\n".join(f"{symbol.path}::{symbol.signature}" for symbol in situation.candidates)
+        candidates = "\n".join(f"{number} {s.path}::{s.signature}" for number, s in enumerate(situation.candidates, 1))
         return messages(self.name, INSTRUCTIONS, style, ("issue", situation.statement), ("candidates", candidates))
 
     def parse(self, text: str, candidates: tuple[Symbol, ...]) -> list[Symbol]:
         """The named candidates in the answer's order; raises `StageError` when none is named."""
-        by_key = {symbol.key: symbol for symbol in candidates}
-        named = list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip() in by_key))
+        by_number = {str(number): symbol for number, symbol in enumerate(candidates, 1)}
+        named = list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip() in by_number))
         if not named:
             raise StageError("analysis names none of the candidates")
-        return [by_key[key] for key in named]
+        return [by_number[number] for number in named]
 
     def from_change(self, change: Change, style: PromptStyle = "full") -> Iterator[Example]:
         # Candidates come in a fixed order that does not give the answer away: by key.
         candidates = tuple(sorted(change.touched + change.others, key=lambda symbol: symbol.key))
         prompt = self.prompt(Situation(statement=change.statement, candidates=candidates), style)
-        yield example(self.name, prompt, "\n".join(symbol.key for symbol in change.touched), change.lineage)
+        numbers = [str(candidates.index(symbol) + 1) for symbol in change.touched]
+        yield example(self.name, prompt, "\n".join(numbers), change.lineage)
 
     def from_trajectory(self, trajectory: Trajectory, task: Task) -> Iterator[Example]:
         touched = {edit.path for edit in trajectory.edits}
         for turn in final_turns(trajectory, self.name):
-            if any(line.split("::")[0] in touched for line in turn.text.splitlines()):
+            if any(key.split("::")[0] in touched for key in turn.subject.splitlines()):
                 yield example_from_turn(turn, trajectory, task)
 
 

@@ -45,7 +45,7 @@ class Generation:
     def from_change(self, change: Change, style: PromptStyle = "full") -> Iterator[Example]:
         for rejected in [(), change.broken] if change.broken else [()]:
             situation = Situation(
-                statement=change.statement, symbols=change.touched, plan=plan_of(change.hunks), rejected=rejected
+                statement=change.statement, symbols=change.touched, plan=plan_of(change.hunks, change.touched), rejected=rejected
             )
             yield example(self.name, self.prompt(situation, style), format_edits(change.hunks), change.lineage)
 

@@ -1,6 +1,6 @@
 """Planning: where exactly, and what kind of change.
 
-Answer: `edit path::name`, then for each place `line: …` (the line as it stands) and `change: kind`.
+Answer, for each place: `edit` and the number of the symbol, `line: …` (the line as it stands), `change: kind`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ KINDS = ("comparison", "operator", "number", "name", "call", "condition", "value
 
 INSTRUCTIONS = (
     "You plan a minimal change to a Python repository that resolves an issue. For every place, answer with three lines: "
-    "'edit path::name', 'line: ' and the line to change as it stands, 'change: ' and one of " + ", ".join(KINDS) + "."
+    "'edit ' and the symbol's number, 'line: ' and the line to change as it stands, 'change: ' and one of " + ", ".join(KINDS) + "."
 )
 
 
@@ -58,20 +58,22 @@ class Planning:
 
     def parse(self, text: str, symbols: tuple[Symbol, ...]) -> list[PlanStep]:
         """The plan's steps; raises `StageError` when a symbol or line is not one that was shown."""
-        by_key = {symbol.key: symbol for symbol in symbols}
+        by_number = {str(number): symbol for number, symbol in enumerate(symbols, 1)}
         found = re.findall(r"^edit (.+)\nline: (.*)\nchange: (\w+)$", text.strip(), re.MULTILINE)
         if not found:
             raise StageError("the plan has no 'edit / line / change' step")
-        for key, line, _ in found:
-            if key not in by_key:
-                raise StageError(f"the plan edits {key}, which was not shown")
-            if line.strip() not in {shown.strip() for shown in by_key[key].source.splitlines()}:
-                raise StageError(f"the plan's line is not in {key}: {line.strip()[:80]}")
-        return [PlanStep(symbol=key, line=line, kind=kind) for key, line, kind in found]
+        for number, line, _ in found:
+            if number not in by_number:
+                raise StageError(f"the plan edits symbol {number[:20]}, but {len(symbols)} were shown")
+            if line.strip() not in {shown.strip() for shown in by_number[number].source.splitlines()}:
+                raise StageError(f"the plan's line is not in {by_number[number].key}: {line.strip()[:80]}")
+        return [PlanStep(symbol=by_number[number].key, line=line, kind=kind) for number, line, kind in found]
 
     def from_change(self, change: Change, style: PromptStyle = "full") -> Iterator[Example]:
-        plan = plan_of(change.hunks)
+        plan = plan_of(change.hunks, change.touched)
         for rejected in [(), change.broken] if change.broken else [()]:
+            if not plan:
+                return  # everything that changed lies outside functions
             prompt = self.prompt(Situation(statement=change.statement, symbols=change.touched, rejected=rejected), style)
             yield example(self.name, prompt, plan, change.lineage)
 
@@ -80,9 +82,11 @@ class Planning:
             yield example_from_turn(turn, trajectory, task)
 
 
-def plan_of(hunks: tuple[Hunk, ...]) -> str:
-    """The plan that these hunks carry out."""
-    return "\n".join(f"edit {h.symbol or h.path}\nline: {_changed_line(h).strip()}\nchange: {kind_of(h)}" for h in hunks)
+def plan_of(hunks: tuple[Hunk, ...], symbols: tuple[Symbol, ...]) -> str:
+    """The plan that these hunks carry out, as far as they lie in `symbols`."""
+    numbers = {symbol.key: number for number, symbol in enumerate(symbols, 1)}
+    inside = [hunk for hunk in hunks if hunk.symbol in numbers]
+    return "\n".join(f"edit {numbers[h.symbol]}\nline: {_changed_line(h).strip()}\nchange: {kind_of(h)}" for h in inside)
 
 
 def kind_of(hunk: Hunk) -> str:

@@ -122,5 +122,5 @@ def format_hunks(hunks: tuple[Hunk, ...]) -> str:
 
 
 def format_symbols(symbols: tuple[Symbol, ...]) -> str:
-    """Each symbol's key and source."""
-    return "\n".join(f"{symbol.key}\n{symbol.source.rstrip()}" for symbol in symbols)
+    """Each symbol's number, key and source; answers name symbols by number, which even a small model copies well."""
+    return "\n".join(f"{number} {symbol.key}\n{symbol.source.rstrip()}" for number, symbol in enumerate(symbols, 1))

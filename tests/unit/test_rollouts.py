@@ -21,7 +21,7 @@ BROKEN = "def total(values):\n    out = 1\n    for v in values:\n        out += 
 RIGHT = BROKEN.replace("out = 1", "out = 0")
 OTHER = "def other(x):\n    return x\n"
 TEST = "from shop.cart import total\n\n\ndef test_total():\n    assert total([1, 2]) == 3\n"
-PLAN = "edit shop/cart.py::total\nline: out = 1\nchange: number"
+PLAN = "edit 1\nline: out = 1\nchange: number"
 TOKENS = FakeTokenizer()
 
 
@@ -74,7 +74,7 @@ def _run(tree: Path, model: FakeChatModel, provider: FakeProvider | None = None,
     return asyncio.run(runner.roll_out(assignment))
 
 
-GOOD = {"analysis": ["shop/cart.py::total"], "planning": [PLAN], "generation": [_edit("0")], "review": ["yes"]}
+GOOD = {"analysis": ["1"], "planning": [PLAN], "generation": [_edit("0")], "review": ["yes"]}
 
 
 def test_a_right_edit_is_solved_and_every_turn_is_kept_token_exact(tree: Path) -> None:

@@ -75,13 +75,13 @@ def test_brief_prompts_name_the_stage_and_full_ones_explain_it() -> None:
 
 def test_a_plan_names_place_line_and_kind_and_is_read_back() -> None:
     change = _change()
-    text = plan_of(change.hunks)
-    assert text == f"edit {PATH}::total\nline: if out + v > cap:\nchange: comparison"
+    text = plan_of(change.hunks, change.touched)
+    assert text == "edit 1\nline: if out + v > cap:\nchange: comparison"
     (step,) = planning.STAGE.parse(text, change.touched)
     assert (step.symbol, step.kind) == (f"{PATH}::total", "comparison")
 
 
-@pytest.mark.parametrize("text", ["", "edit nowhere::f\nline: x\nchange: name", f"edit {PATH}::total\nline: not there\nchange: name"])
+@pytest.mark.parametrize("text", ["", "edit 7\nline: x\nchange: name", "edit 1\nline: not there\nchange: name"])
 def test_a_plan_for_what_was_not_shown_is_refused(text: str) -> None:
     with pytest.raises(StageError):
         planning.STAGE.parse(text, _change().touched)
@@ -90,7 +90,7 @@ def test_a_plan_for_what_was_not_shown_is_refused(text: str) -> None:
 def test_analysis_reads_only_candidates_in_the_order_of_the_answer() -> None:
     change = _change()
     shown = (*change.touched, *change.others)
-    named = analysis.STAGE.parse("nonsense\nshop/x.py::other\nshop/cart.py::total", shown)
+    named = analysis.STAGE.parse("nonsense\n2\n1\n9", shown)
     assert [symbol.name for symbol in named] == ["other", "total"]
     with pytest.raises(StageError):
         analysis.STAGE.parse("nothing here", shown)
