@@ -41,8 +41,8 @@ class Finding(NamedTuple):
         return self.state != "lack"
 
 
-def examine(config: ForgeConfig) -> list[Finding]:
-    """Findings about everything that a run of `config` needs on this machine."""
+def examine(config: ForgeConfig, probe: Callable[[], list[pick.Finding]] = pick.probe) -> list[Finding]:
+    """Findings about everything that a run of `config` needs on this machine; `probe` tries the sandboxes, for real by default."""
     return [
         Finding("forge", "ok", f"{forge.__version__} on Python {platform.python_version()}, {platform.system()} {platform.release()}"),
         _python(),
@@ -55,7 +55,7 @@ def examine(config: ForgeConfig) -> list[Finding]:
         _disk(config),
         _shared_memory(config),
         *_ports(config),
-        *_sandboxes(config),
+        *_sandboxes(config, probe()),
     ]
 
 
@@ -162,9 +162,9 @@ def _ports(config: ForgeConfig) -> list[Finding]:
     return [Finding("ports", "ok", ", ".join(f"{port}" for port in numbers.values()) + " are free")]
 
 
-def _sandboxes(config: ForgeConfig) -> list[Finding]:
+def _sandboxes(config: ForgeConfig, found: list[pick.Finding]) -> list[Finding]:
     """The sandbox that `sandbox.kind` gets here, and what every better or other kind lacks."""
-    kinds = {finding.kind: finding for finding in pick.probe()}
+    kinds = {finding.kind: finding for finding in found}
     wanted = kinds if config.sandbox.kind == "auto" else {config.sandbox.kind: kinds[config.sandbox.kind]}
     chosen = next((finding for finding in wanted.values() if finding.found), None)
     if chosen is None:

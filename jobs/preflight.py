@@ -13,6 +13,7 @@ import psutil
 
 from forge.config import ForgeConfig
 from forge.errors import EnvironmentLackError, HistoryError
+from sandboxes import pick
 
 GIB = 2**30
 DISK_BYTES = 2 * GIB
@@ -32,6 +33,7 @@ def check(config: ForgeConfig, *, local_ray: bool) -> None:
         check_packages(config)
         check_memory()
         check_ports(config)
+        check_sandbox(config, pick.pick(config.sandbox.kind))
 
 
 def check_git(repos: Iterable[str]) -> None:
@@ -42,9 +44,11 @@ def check_git(repos: Iterable[str]) -> None:
         folder = Path(repo).expanduser()
         if not folder.is_dir():
             raise HistoryError(f"{repo} is no folder; give --repo the path of a git repository")
-        top = _git(folder, "rev-parse", "--git-dir")
-        if top.returncode != 0:
+        inside = _git(folder, "rev-parse", "--show-cdup")
+        if inside.returncode != 0:
             raise HistoryError(f"{repo} is no git repository; run git init there, or give --repo another path")
+        if inside.stdout.strip():
+            raise HistoryError(f"{repo} is no git repository of its own but a folder inside one; give --repo its top folder")
         if _git(folder, "rev-parse", "--verify", "HEAD").returncode != 0:
             raise HistoryError(f"{repo} has no commits, so there is no history to mine; commit something or give --repo another path")
 
@@ -88,6 +92,15 @@ def check_packages(config: ForgeConfig) -> None:
     if (config.serve.gpus or config.training.gpus) and gpu() is None:
         raise EnvironmentLackError(
             "the config holds a GPU, but nvidia-smi shows none; install NVIDIA's driver or use configs/quickstart.yaml"
+        )
+
+
+def check_sandbox(config: ForgeConfig, choice: pick.Choice) -> None:
+    """The sandbox that this machine gives is strong enough for the repositories that are mined."""
+    if choice.trusted_only and config.history.repos:
+        raise EnvironmentLackError(
+            f"{config.history.repos[0]} is not forge's own, and the only sandbox that works here ({choice.name}) is too weak for strange code; "
+            "forge doctor says how to get a stronger one"
         )
 
 

@@ -81,7 +81,8 @@ def table(found: RunSummary) -> str:
 def _base_note(loop: Loop, name: str) -> BaseNote:
     model = loop.config.bases[name].model
     nano = model == "nano"
-    return BaseNote(model=model, sha256=weights_sha256(loop.bases[name]), about=STAND_IN if nano else f"the frozen base {model}", stand_in=nano)
+    about = STAND_IN if nano else f"the frozen base {model}"
+    return BaseNote(model=model, sha256=weights_sha256(loop.bases[name]), about=about, stand_in=nano)
 
 
 def _hardware() -> str:

@@ -54,9 +54,7 @@ POOLS: Mapping[str, Sequence[str]] = {
 }
 
 
-def make(
-    family: Family, rng: random.Random, *, difficulty: float = 0.5, calls: int = 6, taken: frozenset[str] = frozenset()
-) -> Function:
+def make(family: Family, rng: random.Random, *, difficulty: float = 0.5, calls: int = 6, taken: frozenset[str] = frozenset()) -> Function:
     """A function of the family whose name is not in `taken`, with up to `calls` distinct working calls."""
     for _ in range(500):
         source, name = _fill(family, rng, difficulty)

@@ -1,11 +1,11 @@
 """SEARCH/REPLACE edits: the format coding agents' users know, and the one that generation answers in.
 
-    path/to/file.py
-    <<<<<<< SEARCH
-    lines as they are
-    =======
-    lines as they shall be
-    >>>>>>> REPLACE
+path/to/file.py
+<<<<<<< SEARCH
+lines as they are
+=======
+lines as they shall be
+>>>>>>> REPLACE
 """
 
 from __future__ import annotations

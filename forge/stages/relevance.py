@@ -8,9 +8,7 @@ from forge.records import Example, Message, Task, Trajectory
 from forge.stages.judgement import corrected
 from forge.stages.stage import Change, LoraDefaults, PromptStyle, Situation, example, final_turns, format_symbols, messages
 
-INSTRUCTIONS = (
-    "You judge whether a symbol of a Python repository must be changed to resolve an issue. Answer with one word, yes or no."
-)
+INSTRUCTIONS = "You judge whether a symbol of a Python repository must be changed to resolve an issue. Answer with one word, yes or no."
 
 
 class Relevance:
@@ -19,9 +17,7 @@ class Relevance:
     defaults = LoraDefaults(max_answer_tokens=1)
 
     def prompt(self, situation: Situation, style: PromptStyle = "full") -> tuple[Message, ...]:
-        return messages(
-            self.name, INSTRUCTIONS, style, ("issue", situation.statement), ("symbol", format_symbols(situation.symbols[:1]))
-        )
+        return messages(self.name, INSTRUCTIONS, style, ("issue", situation.statement), ("symbol", format_symbols(situation.symbols[:1])))
 
     def from_change(self, change: Change, style: PromptStyle = "full") -> Iterator[Example]:
         for symbols, answer in ((change.touched, "yes"), (change.others, "no")):

@@ -1,8 +1,8 @@
 """Problem statements: a title, and calls with what they should give, as people write them in issues.
 
-    wrong result in clamp_sum
-    >>> clamp_sum([5, 9], 10)
-    10
+wrong result in clamp_sum
+>>> clamp_sum([5, 9], 10)
+10
 """
 
 from __future__ import annotations

@@ -71,7 +71,11 @@ def test_a_hanging_or_failing_call_is_a_result() -> None:
 def test_a_history_looks_like_life_and_repeats_by_seed(repository: Path, tmp_path: Path) -> None:
     log = _git(repository, "log", "--format=%s").splitlines()
     assert len(log) >= 120
-    assert any("fix" in line for line in log) and any(line.startswith("Merge") for line in log) and "" in _git(repository, "log", "--format=%an")
+    assert (
+        any("fix" in line for line in log)
+        and any(line.startswith("Merge") for line in log)
+        and "" in _git(repository, "log", "--format=%an")
+    )
     assert "bot" in _git(repository, "log", "--format=%an")
     assert len(_git(repository, "log", "--merges", "--format=%h").split()) >= 2
     again = generate(tmp_path / "again", seed=3, name="one", commits=120, modules=10, difficulty=0.5)

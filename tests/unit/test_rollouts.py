@@ -61,10 +61,13 @@ def _answers(script: Mapping[str, list[str]]) -> FakeChatModel:
     return FakeChatModel(answer)
 
 
-def _run(tree: Path, model: FakeChatModel, provider: FakeProvider | None = None, hidden: Mapping[str, tuple[str, ...]] | None = None) -> Trajectory:
+def _run(
+    tree: Path, model: FakeChatModel, provider: FakeProvider | None = None, hidden: Mapping[str, tuple[str, ...]] | None = None
+) -> Trajectory:
     provider = provider or FakeProvider()
     runner = Runner(
-        model=model, tokenizers=dict.fromkeys(STAGES, TOKENS), provider=provider, grader=BoxGrader(provider, lambda _: tree, Limits(), "run"),
+        model=model, tokenizers=dict.fromkeys(STAGES, TOKENS), provider=provider,
+        grader=BoxGrader(provider, lambda _: tree, Limits(), "run"),
         tree_folder=lambda _: tree, agent=AgentConfig(prompt_style="brief", repairs=1), sandbox=SandboxConfig(infra_retries=1),
         max_answer_tokens=dict.fromkeys(STAGES, 500), hidden=hidden or {}, run_id="run",
     )  # fmt: skip
@@ -104,7 +107,7 @@ def test_a_wrong_edit_that_review_accepts_is_failed_by_the_grade(tree: Path) -> 
 def test_nonsense_is_an_agent_error_whose_turn_is_kept_unparsed(tree: Path, stage: str) -> None:
     found = _run(tree, _answers(GOOD | {stage: ["what?"]}))
     assert found.outcome is Outcome.AGENT_ERROR and found.reason
-    assert not [turn for turn in found.turns if turn.stage == stage][0].parsed
+    assert not next(turn for turn in found.turns if turn.stage == stage).parsed
 
 
 def test_nonsense_from_analysis_falls_back_to_retrieval(tree: Path) -> None:

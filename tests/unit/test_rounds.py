@@ -21,8 +21,8 @@ def _trajectory(task: str, sample: int, outcome: Outcome, patch: str = "p", toke
     plan = Turn(stage="planning", completion_ids=(2,) * tokens, **shared)
     review = Turn(stage="review", completion_ids=(7,), choice_ids=(7, 8, 9), **shared)
     return Trajectory(
-        id=f"{task}-{sample}", task_id=task, repo="r", round=2, step="collect-1", sample=sample, seed=0, temperature=1.0, turns=(plan, review),
-        patch=patch, outcome=outcome, repairs=repairs,
+        id=f"{task}-{sample}", task_id=task, repo="r", round=2, step="collect-1", sample=sample, seed=0, temperature=1.0,
+        turns=(plan, review), patch=patch, outcome=outcome, repairs=repairs,
     )  # fmt: skip
 
 

@@ -17,7 +17,15 @@ from forge.stages.stage import Change, Hunk, Situation
 from forge.stages.statements import CallExample, compose, examples_in, examples_of, title_of
 from forge.stages.symbols import symbols_of
 
-BEFORE = "def total(values, cap):\n    out = 0\n    for v in values:\n        if out + v > cap:\n            break\n        out += v\n    return out\n"
+BEFORE = """\
+def total(values, cap):
+    out = 0
+    for v in values:
+        if out + v > cap:
+            break
+        out += v
+    return out
+"""
 AFTER = BEFORE.replace("> cap", ">= cap")
 PATH = "shop/cart.py"
 
@@ -45,7 +53,15 @@ def _task() -> Task:
 
 
 def _turn(stage: str, **fields: object) -> Turn:
-    values = {"stage": stage, "model_id": stage, "messages": (), "text": "x", "prompt_ids": (1, 2), "completion_ids": (3,), "logprobs": (0.0,)}
+    values = {
+        "stage": stage,
+        "model_id": stage,
+        "messages": (),
+        "text": "x",
+        "prompt_ids": (1, 2),
+        "completion_ids": (3,),
+        "logprobs": (0.0,),
+    }
     return Turn(**(values | fields))  # type: ignore[arg-type]
 
 
@@ -165,7 +181,8 @@ def test_answers_without_a_whole_edit_are_refused(text: str) -> None:
 
 
 def test_mutations_differ_keep_formatting_and_parse() -> None:
-    source = "def f(a, b):\n    # keep me\n    if a < b and b:\n        return max(a,   b)\n    for i in range(b):\n        a += i\n    return a[0]\n"
+    body = ["# keep me", "if a < b and b:", "    return max(a,   b)", "for i in range(b):", "    a += i", "return a[0]"]
+    source = "\n    ".join(["def f(a, b):", *body]) + "\n"
     found = mutations(source)
     assert len({m.operator for m in found}) >= 10
     for mutation in found:
