@@ -61,11 +61,20 @@ requirements: .uv/bin/uv  ## resolve the pinned, hashed sets anew from requireme
 	@if command -v uv >/dev/null 2>&1; then ln -sf "$$(command -v uv)" $@; \
 	else $(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet uv==0.13.9; fi
 
+# Bubblewrap makes the sandbox strong enough for strange code; it is installed where that is allowed.
+define BUBBLEWRAP
+command -v bwrap >/dev/null 2>&1 || { \
+  as=$$([ "$$(id -u)" = 0 ] || echo "sudo -n"); \
+  $$as apt-get install -y -qq bubblewrap || { $$as apt-get update -qq && $$as apt-get install -y -qq bubblewrap; }; \
+} >/dev/null 2>&1 || echo "bubblewrap could not be installed: without it or Docker only the practice repositories can be used (make doctor)"
+endef
+
 # Byte code is written once for everything: without it every start of vLLM pays 12 CPU-seconds more.
 $(STAMP): requirements/$(SET).txt requirements/dev.txt pyproject.toml .uv/bin/uv
 	[ -x $(BIN)/python ] || .uv/bin/uv venv --quiet --python $(PYTHON) $(VENV)
 	.uv/bin/uv pip install --python $(BIN)/python $(TORCH) --overrides requirements/overrides.txt -r requirements/$(SET).txt -r requirements/dev.txt
 	.uv/bin/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation --editable .
+	@$(BUBBLEWRAP)
 	$(BIN)/python -m compileall -qq -j 2 $(VENV)/lib/python3.11/site-packages || true
 	rm -f $(VENV)/.installed-*
 	touch $@

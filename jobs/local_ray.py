@@ -33,7 +33,8 @@ LOOPBACK = "127.0.0.1"
 PLACE, PREFIX = Path("/tmp"), "forge-ray-"  # noqa: S108
 OWNER = "owner"
 """File with the id of the process that started a Ray."""
-START_TIMEOUT_S = 90.0
+START_TIMEOUT_S = 180.0
+"""A calm machine takes about 10 s; this is for one that others keep busy."""
 END_TIMEOUT_S = 20.0
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",

@@ -99,7 +99,7 @@ def check_sandbox(config: ForgeConfig, choice: pick.Choice) -> None:
     """The sandbox that this machine gives is strong enough for the repositories that are mined."""
     if choice.trusted_only and config.history.repos:
         raise EnvironmentLackError(
-            f"{config.history.repos[0]} is not forge's own, and the only sandbox that works here ({choice.name}) is too weak for strange code; "
+            f"{config.history.repos[0]} is not forge's own, and the only sandbox here ({choice.name}) is too weak for strange code; "
             "forge doctor says how to get a stronger one"
         )
 

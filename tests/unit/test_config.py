@@ -1,0 +1,127 @@
+"""Configuration: defaults < files < overrides, one sentence for everything wrong, shipped files that load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from forge.config import ForgeConfig, deviations, dump, load
+from forge.errors import ConfigError
+from jobs.explain import explained
+
+CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
+
+
+def test_later_files_and_then_overrides_win(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("seed: 1\nrounds: {rft: 1, samples: 3}\n")
+    (tmp_path / "b.yaml").write_text("rounds: {samples: 5}\n")
+    config = load([tmp_path / "a.yaml", tmp_path / "b.yaml"], ["seed=7", "stages.review.rank=8"])
+    assert (config.seed, config.rounds.rft, config.rounds.samples, config.stage("review").rank) == (7, 1, 5, 8)
+    assert config.stage("planning").rank is None
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_shipped_configs_load_and_hold_deviations_only(path: Path) -> None:
+    config = load([path])
+    given = deviations([path])
+    assert given, "a config without a deviation has no reason to exist"
+    # A config may give its name even where that is the default.
+    assert set(_leaves(given)) - {"name"} <= _leaves(config.model_dump(mode="json", exclude_defaults=True)).keys()
+
+
+def test_a_resolved_config_reads_back_as_itself(tmp_path: Path) -> None:
+    config = load(
+        [], ["rounds.rft=1", "history.repos=[/tmp/x]", "bases.small.model=other", "stages.review.base=small", "bases.main.model=nano"]
+    )
+    (tmp_path / "resolved.yaml").write_text(dump(config))
+    (tmp_path / "explained.yaml").write_text(explained(config))
+    assert load([tmp_path / "resolved.yaml"]) == config
+    assert load([tmp_path / "explained.yaml"]) == config
+
+
+def test_the_explained_config_says_what_a_key_means_and_what_its_default_was() -> None:
+    text = explained(load([], ["rounds.rft=1"]))
+    assert "  # Rejection-sampling rounds after the cold start.\n  rft: 1   # default: 2\n" in text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["sed=1"], "unknown config key 'sed'; did you mean 'seed'?"),
+        (["rounds.rft=-1"], r"rounds\.rft: .*greater than or equal to 0 \(got -1\)"),
+        (["seed"], "'seed' is no override; write key=value"),
+        (["seed=[1"], "the value of 'seed=\\[1' is not valid YAML"),
+        (["stages.analysi.rank=4"], "stages.analysi: there is no such stage"),
+        (["stages.review.base=small"], "stages.review.base is 'small', which is not one of bases"),
+        (["stages.review.rank=64", "serve.max_rank=16"], "serve.max_rank=16 is below a stage's rank 64"),
+        (["agent.judged=9", "agent.candidates=4"], "agent.judged=9 exceeds agent.candidates=4"),
+        (["history.practice.repositories=0"], "nothing to mine: give --repo PATH"),
+        (["serve.port=8265"], "serve.port=8265 is also a port of Ray"),
+        (["name=Not Good"], "name: "),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence_with_exit_code_2(overrides: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as error:
+        load([], overrides)
+    assert error.value.exit_code == 2
+    assert "\n" not in str(error.value)
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read the config .*missing\.yaml"):
+        load([tmp_path / "missing.yaml"])
+    (tmp_path / "broken.yaml").write_text("a: [")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load([tmp_path / "broken.yaml"])
+    (tmp_path / "list.yaml").write_text("- a")
+    with pytest.raises(ConfigError, match="holds a list"):
+        load([tmp_path / "list.yaml"])
+
+
+def test_every_key_says_what_it_means_or_is_named_so_that_it_need_not() -> None:
+    plain = {
+        "name",
+        "seed",
+        "host",
+        "port",
+        "model",
+        "revision",
+        "kind",
+        "rank",
+        "epochs",
+        "learning_rate",
+        "base",
+        "limits",
+        "temperature",
+    }
+    plain |= {
+        "dashboard_port",
+        "start_timeout_s",
+        "gpus",
+        "cpus",
+        "max_rank",
+        "gpu_memory_fraction",
+        "max_answer_tokens",
+        "object_store_bytes",
+    }
+    bare = [key for key, described in _fields(ForgeConfig) if not described and key.split(".")[-1] not in plain]
+    assert bare == []
+
+
+def _fields(section: type, prefix: str = "") -> list[tuple[str, bool]]:
+    found: list[tuple[str, bool]] = []
+    for name, field in section.model_fields.items():  # type: ignore[attr-defined]
+        kind = field.annotation
+        if isinstance(kind, type) and hasattr(kind, "model_fields"):
+            found += _fields(kind, f"{prefix}{name}.") if kind.__module__ == "forge.config" else []
+        elif name not in ("bases", "stages"):
+            found.append((prefix + name, bool(field.description)))
+    return found
+
+
+def _leaves(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, value in tree.items():
+        found |= _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
