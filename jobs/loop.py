@@ -68,7 +68,8 @@ class Loop:
     def run(self) -> list[RoundReport]:
         """The reports of all rounds; the workspace then holds everything that the report is made of."""
         self.progress.say(f"  sandbox: {self.sandbox.name} ({self.sandbox.why})")
-        self.training.warm_up()
+        if len(self.ledger.rounds()) < self.config.rounds.rft + 2:
+            self.training.warm_up()
         repos, transfer = self.history()
         self.taskset = self.tasks(repos, transfer)
         self.mine({name: path for name, path in repos.items() if name not in transfer})
@@ -200,8 +201,7 @@ class Loop:
             if task.id not in retired
             for sample in range(self.config.rounds.samples)
         ]
-        self._deploy(self.adapters.promoted().values())
-        self._roll_out(step, number, assignments, f"{len(assignments)} rollouts of training tasks")
+        self._roll_out(step, number, assignments, "training tasks, sampled")
 
     def train(self, number: int, name: str, rows: Mapping[str, Sequence[Example]]) -> list[AdapterRef]:
         """Stored adapters of the stages that have rows, each trained from its frozen base; the others keep theirs."""
@@ -233,8 +233,7 @@ class Loop:
             Assignment(task=task, step=f"evaluate-{name}", round=number, sample=0, seed=self.config.seed, temperature=0.0, models=models)
             for task in (*self._side("heldout"), *self._side("transfer"))
         ]
-        self._deploy([*self.adapters.promoted().values(), *refs])
-        self._roll_out(f"evaluate-{name}", number, assignments, "held-out and transfer tasks, greedy")
+        self._roll_out(f"evaluate-{name}", number, assignments, "held-out and transfer tasks, greedy", refs)
         return step_report(name, number, self.results(name, "heldout"), promoted=False, truths=self.truths, before=self._promoted_results())
 
     def results(self, name: str, side: str) -> list[Trajectory]:
@@ -244,14 +243,21 @@ class Loop:
 
     # Parts of the above
 
-    def _roll_out(self, step: str, number: int, assignments: Sequence[Assignment], what: str) -> None:
-        """Every assignment that has no result yet; each result is in the ledger as soon as it is there."""
+    def _roll_out(
+        self, step: str, number: int, assignments: Sequence[Assignment], what: str, candidates: Sequence[AdapterRef] = ()
+    ) -> None:
+        """Every assignment that has no result yet; each result is in the ledger as soon as it is there.
+
+        The endpoint then serves the promoted adapters and `candidates`; with nothing to do it is not even started.
+        """
         recorded = self.ledger.recorded(step, infra_errors=False)
         todo = [a for a in assignments if (step, a.task.id, a.sample) not in recorded]
         if not todo and self.ledger.is_done(step):
             self.progress.skipped(step, f"{len(recorded)} rollouts from an earlier run")
             return
         with self._phase(step, what) as phase:
+            phase.now("the endpoint loads its adapters")
+            self._deploy([*self.adapters.promoted().values(), *candidates])
             phase.total(len(assignments), done=len(assignments) - len(todo), unit="rollouts")
             solved = 0
             for done, trajectory in enumerate(self._rollouts().collect(todo), 1):
