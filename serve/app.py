@@ -23,15 +23,13 @@ from ray.serve.schema import ApplicationStatus
 from forge.config import ForgeConfig
 from forge.errors import EndpointError, EnvironmentLackError
 from forge.records import Record
-from serve.engine import cluster_env, engine_argv, engine_env
+from serve.engine import cluster_env, engine_argv, engine_env, reachable_host
 from serve.replica import VLLMOpenAI
 
 logger = logging.getLogger(__name__)
 
 REPLICA_CPUS = 0.1
 """Ray CPUs of a replica on a machine without GPU: serving and training take turns on the cores, so it holds few."""
-
-ANY_HOST = ("0.0.0.0", "::")  # noqa: S104  (what is compared with, not bound)
 
 Adapters = Mapping[str, Mapping[str, str]]
 """For each base, adapter folders by model id."""
@@ -136,7 +134,7 @@ def _refuse_problems(base: str) -> None:
 
 
 def _urls(config: ForgeConfig, bases: Mapping[str, Path | str]) -> dict[str, str]:
-    host = ray.util.get_node_ip_address() if config.serve.host in ANY_HOST else config.serve.host
+    host = reachable_host(config.serve.host, ray.util.get_node_ip_address())
     return {name: f"http://{host}:{config.serve.port}{_route(name).rstrip('/')}" for name in bases}
 
 

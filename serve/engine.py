@@ -14,6 +14,8 @@ LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 BLOCK_TOKENS = 32
 """KV block on CPU: vLLM's default of 128 there means that short prompts never hit the prefix cache."""
 
+ANY_HOST = ("0.0.0.0", "::")  # noqa: S104  (what is compared with, not bound)
+
 
 def engine_argv(name: str, model: Path | str, base: BaseModelConfig, serve: ServeConfig) -> list[str]:
     """vLLM's command line for the base `name`."""
@@ -50,6 +52,11 @@ def cluster_env(inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
     """
     wanted = {"RAY_worker_niceness": "0", "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0", "RAY_AUTH_MODE": "disabled"}
     return {key: inherited.get(key, value) for key, value in wanted.items()}
+
+
+def reachable_host(host: str, node: str) -> str:
+    """What clients connect to when a server listens on `host` of the node with the address `node`."""
+    return node if host in ANY_HOST else host
 
 
 def _cpu_argv(base: BaseModelConfig, serve: ServeConfig) -> list[str]:

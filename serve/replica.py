@@ -9,7 +9,10 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import ray
 from ray import serve
+
+from serve.engine import reachable_host
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +41,8 @@ class VLLMOpenAI:
         # vLLM is imported here, in the replica, and not by whoever deploys.
         vllm_server = importlib.import_module("serve.vllm_server")
         self._server = await vllm_server.start(self._argv)
-        self._direct = vllm_server.DirectPort(self._server.app, self._host)
+        node = ray.util.get_node_ip_address()
+        self._direct = vllm_server.DirectPort(self._server.app, self._host, reachable_host(self._host, node))
         self._server.app.add_api_route("/forge/address", self.address, methods=["GET"])
         self._watcher = asyncio.create_task(self._exit_when_the_engine_dies())
         return self._server.app
