@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Awaitable, Callable, Sequence
 
 from forge.errors import SandboxError
 from forge.records import CommandResult, FileEdit, Limits, TestRun
+from sandboxes.inside.command import STARVED
 from sandboxes.inside.wire import HEAD, Message, pack
 from sandboxes.paths import plain_path
 
@@ -16,8 +18,16 @@ GRACE_S = 30.0
 CLOSE_S = 5.0
 
 
+def command_slots() -> asyncio.Semaphore:
+    """As many commands at once as keep this machine's cores busy; for one event loop."""
+    return asyncio.Semaphore(max(4, 2 * (os.cpu_count() or 1)))
+
+
 class BoxClient:
-    """One box. `end` is called once, when the box is closed or found dead, and must make sure that it is gone."""
+    """One box. `end` is called once, when the box is closed or found dead, and must make sure that it is gone.
+
+    Commands take one of `slots` each, so that a thousand rollouts queue instead of running each other into time-outs.
+    """
 
     def __init__(
         self,
@@ -27,6 +37,7 @@ class BoxClient:
         *,
         name: str,
         end: Callable[[], Awaitable[None]],
+        slots: asyncio.Semaphore,
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -34,13 +45,15 @@ class BoxClient:
         self._name = name
         self._end = end
         self._turn = asyncio.Lock()
+        self._slots = slots
         self._over = ""
 
     async def run(self, argv: Sequence[str], *, timeout_s: float | None = None) -> CommandResult:
         """See `forge.seams.Sandbox.run`. `timeout_s` can only tighten the box's own limit."""
         if not argv:
             raise SandboxError("an empty command cannot be run; give at least the name of a program")
-        answer = await self._ask({"op": "run", "argv": list(argv), "timeout_s": timeout_s}, self._seconds(timeout_s))
+        async with self._slots:
+            answer = await self._ask({"op": "run", "argv": list(argv), "timeout_s": timeout_s}, self._seconds(timeout_s))
         return CommandResult.model_validate(answer)
 
     async def write(self, files: Sequence[FileEdit]) -> None:
@@ -58,7 +71,8 @@ class BoxClient:
 
     async def run_tests(self, ids: Sequence[str], *, timeout_s: float | None = None) -> TestRun:
         """See `forge.seams.Sandbox.run_tests`."""
-        answer = await self._ask({"op": "tests", "ids": list(ids), "timeout_s": timeout_s}, self._seconds(timeout_s))
+        async with self._slots:
+            answer = await self._ask({"op": "tests", "ids": list(ids), "timeout_s": timeout_s}, self._seconds(timeout_s))
         return TestRun.model_validate(answer)
 
     async def close(self) -> None:
@@ -79,7 +93,8 @@ class BoxClient:
         await self._writer.drain()
 
     def _seconds(self, timeout_s: float | None) -> float:
-        return min(self._limits.command_s, self._limits.command_s if timeout_s is None else timeout_s) + GRACE_S
+        seconds = min(self._limits.command_s, self._limits.command_s if timeout_s is None else timeout_s)
+        return seconds * (1 + STARVED) + GRACE_S
 
     async def _ask(self, request: Message, timeout_s: float) -> Message:
         async with self._turn:

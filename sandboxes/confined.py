@@ -19,7 +19,7 @@ from forge.records import Limits
 from forge.seams import Sandbox
 from sandboxes.inside import landlock, seccomp
 from sandboxes.inside.confined import UIDS
-from sandboxes.local import unprivileged_uids
+from sandboxes.local import extra_path, unprivileged_uids
 from sandboxes.owners import owner_is_dead, owner_mark
 from sandboxes.zygote import Launched, Zygote, spawn
 
@@ -65,7 +65,7 @@ class ConfinedProvider:
         (folder / "boxes").mkdir()
         self._folder = folder
         variables = {
-            "PYTHONPATH": os.path.dirname(__file__),
+            "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *extra_path()]),
             "PYTHONHASHSEED": "0",
             "PYTHONDONTWRITEBYTECODE": "1",
             "LANG": "C.UTF-8",

@@ -3,79 +3,100 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import docker
 import docker.errors
-from docker.models.containers import Container
 
 from forge.errors import SandboxError
 from sandboxes.images import LABEL, Image
-from sandboxes.local import PROGRAM
+from sandboxes.local import PROGRAM, extra_path
 from sandboxes.owners import owner_is_dead, owner_mark
 
-_OWNER, _RUN = "forge.owner", "forge.run"
+OWNER_LABEL, RUN_LABEL = "forge.owner", "forge.run"
+_NOT_LOGGED: Any = {"Type": "none", "Config": {}}
 
 
 def create(
-    client: docker.DockerClient, image: Image, command: Sequence[str], *, run_id: str, mounts: Mapping[str, str], profile: Mapping[str, Any]
-) -> Container:
-    """A container that removes itself when it ends, not started yet; `mounts` are host path → path, read-only. Raises `SandboxError`."""
-    volumes = {path: {"bind": path, "mode": "ro"} for path in image.mounts}
-    volumes |= {source: {"bind": target, "mode": "ro"} for source, target in mounts.items()}
+    client: docker.DockerClient,
+    image: Image,
+    command: Sequence[str],
+    *,
+    run_id: str,
+    user: str,
+    namespaces: bool,
+    mounts: Mapping[str, str],
+    limits: Mapping[str, Any],
+) -> str:
+    """Id of a container that removes itself when it ends, not started yet; raises `SandboxError`.
+
+    `mounts` are host path → path, read-only. `limits` are arguments of docker-py's `create_host_config`. With
+    `namespaces` it may make namespaces and mount in them, which the boxes it holds then give up; see `inside.seccomp`.
+    """
+    binds = {path: {"bind": path, "mode": "ro"} for path in image.mounts}
+    binds |= {source: {"bind": target, "mode": "ro"} for source, target in mounts.items()}
     if image.mounts:
-        volumes[str(PROGRAM)] = {"bind": f"{image.program}/inside", "mode": "ro"}
+        binds[str(PROGRAM)] = {"bind": f"{image.program}/inside", "mode": "ro"}
     try:
-        return client.containers.create(
-            image.tag,
-            list(command),
-            volumes=volumes,
-            environment=_environment(image),
-            labels={LABEL: "box", _RUN: run_id, _OWNER: owner_mark()},
+        host = client.api.create_host_config(
+            binds=binds,
             network_mode="none",
             read_only=True,
             cap_drop=["ALL"],
             auto_remove=True,
-            stdin_open=True,
-            log_config={"type": "none"},
-            working_dir="/",
-            **profile,
+            log_config=_NOT_LOGGED,
+            security_opt=_security(client, namespaces=namespaces),
+            **limits,
         )
+        if namespaces:
+            host |= {"MaskedPaths": [], "ReadonlyPaths": []}
+        made = client.api.create_container(
+            image.tag,
+            list(command),
+            user=user,
+            environment=_environment(image),
+            labels={LABEL: "box", RUN_LABEL: run_id, OWNER_LABEL: owner_mark()},
+            stdin_open=True,
+            working_dir="/",
+            host_config=host,
+        )
+        return str(made["Id"])
     except (docker.errors.DockerException, OSError) as error:
         raise SandboxError(f"the container engine cannot make a box: {error}") from error
 
 
-def start(container: Container) -> Container:
-    """The same container, running; raises `SandboxError`."""
+def start(client: docker.DockerClient, container: str) -> None:
+    """Let it run; raises `SandboxError`."""
     try:
-        container.start()
+        client.api.start(container)
     except (docker.errors.DockerException, OSError) as error:
         raise SandboxError(f"the container engine cannot start a box: {error}") from error
-    return container
 
 
-def remove(container: Container) -> None:
+def remove(client: docker.DockerClient, container: str) -> None:
     """Kill it and everything in it; safe when it is gone."""
     with contextlib.suppress(docker.errors.DockerException, OSError):
-        container.remove(force=True)
+        client.api.remove_container(container, force=True)
 
 
 def sweep(client: docker.DockerClient) -> int:
     """Remove forge's containers whose owner died; returns how many."""
-    removed = 0
-    for container in client.containers.list(all=True, filters={"label": f"{LABEL}=box"}):
-        if owner_is_dead(container.labels.get(_OWNER, "")):
-            remove(container)
-            removed += 1
-    return removed
+    dead = [
+        found["Id"]
+        for found in client.api.containers(all=True, filters={"label": f"{LABEL}=box"})
+        if owner_is_dead(found["Labels"].get(OWNER_LABEL, ""))
+    ]
+    for container in dead:
+        remove(client, container)
+    return len(dead)
 
 
-def security(client: docker.DockerClient, *, namespaces: bool) -> list[str]:
-    """Security options. A container that holds namespaced boxes may make namespaces; its boxes then filter more than Docker does."""
+def _security(client: docker.DockerClient, *, namespaces: bool) -> list[str]:
     options = ["no-new-privileges"]
     if namespaces:
-        options += ["seccomp=unconfined", "systempaths=unconfined"]
+        options.append("seccomp=unconfined")
         if any("apparmor" in option for option in client.info().get("SecurityOptions") or []):
             options.append("apparmor=unconfined")
     return options
@@ -83,4 +104,4 @@ def security(client: docker.DockerClient, *, namespaces: bool) -> list[str]:
 
 def _environment(image: Image) -> dict[str, str]:
     variables = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8", "TMPDIR": "/forge/trees"}
-    return variables | ({"PYTHONPATH": image.program} if image.mounts else {})
+    return variables | ({"PYTHONPATH": os.pathsep.join([image.program, *extra_path()])} if image.mounts else {})

@@ -10,6 +10,7 @@ Guards: as bubblewrap does, and the engine's cgroups bound memory and processes 
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import shutil
 import socket
@@ -135,27 +136,27 @@ class DockerProvider:
                     image,
                     command,
                     run_id=self._run_id,
+                    user=f"{uid}:{uid}",
+                    namespaces=True,
                     mounts={folder: "/forge/control"},
-                    profile={
-                        "user": f"{uid}:{uid}",
-                        "security_opt": containers.security(client, namespaces=True),
+                    limits={
                         "mem_limit": _SHARED_MEMORY,
                         "memswap_limit": _SHARED_MEMORY,
                         "pids_limit": _SHARED_PIDS,
                         "tmpfs": {"/tmp": "size=1m,mode=1777", "/forge/trees": f"size={_TREES_BYTES},mode=0755,uid={uid},gid={uid}"},
                     },
                 )
-                started = containers.start(container)
+                containers.start(client, container)
                 control, _ = listener.accept()
         except BaseException as error:
             if container is not None:
-                containers.remove(container)
+                containers.remove(client, container)
             if isinstance(error, TimeoutError):
                 raise SandboxError(f"the fork server in the container did not connect within {_START_S:.0f} s") from error
             raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        return Launched(control, lambda: containers.remove(started))
+        return Launched(control, functools.partial(containers.remove, client, container))
 
 
 def engine_problem() -> str:

@@ -55,16 +55,30 @@ def host_image(client: docker.DockerClient) -> Image:
 
 def slim_image(client: docker.DockerClient) -> Image:
     """python-slim with this pytest, pulled and built once; raises `SandboxError`."""
-    base = f"python:{sys.version_info.major}.{sys.version_info.minor}-slim"
-    tag = f"forge-slim:{sys.version_info.major}.{sys.version_info.minor}-pytest{importlib.metadata.version('pytest')}"
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    base = f"python:{version}-slim"
+    recipe = "\n".join(
+        [
+            f"FROM {base}",
+            f"COPY site /usr/local/lib/python{version}/site-packages/",
+            "RUN mkdir -p /box/work /forge/stage /forge/trees /forge/control && chmod 1777 /box /box/work",
+            f"LABEL {LABEL}=image",
+        ]
+    )
+    tag = f"forge-slim:{version}-pytest{importlib.metadata.version('pytest')}-{_program_hash()}"
     if not _exists(client, tag):
-        site = "/usr/local/lib/python{}.{}/site-packages/".format(*sys.version_info)
-        recipe = f"FROM {base}\nCOPY site {site}\nRUN mkdir -p /box/work /forge/stage /forge/trees /forge/control\nLABEL {LABEL}=image\n"
         try:
             client.images.build(fileobj=_context(recipe), custom_context=True, tag=tag, rm=True, timeout=600)
         except (docker.errors.APIError, docker.errors.BuildError) as error:
             raise SandboxError(f"cannot build a sandbox image from {base}: {error}; is a registry reachable?") from error
     return Image(tag, "/usr/local/bin/python", ())
+
+
+def _program_hash() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(PROGRAM.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _exists(client: docker.DockerClient, tag: str) -> bool:
@@ -90,7 +104,7 @@ def _layout(links: dict[str, str]) -> bytes:
 def _add(archive: tarfile.TarFile, name: str, kind: bytes, *, content: bytes = b"", target: str = "") -> None:
     member = tarfile.TarInfo(name)
     member.type, member.linkname, member.size = kind, target, len(content)
-    member.mode = 0o644 if kind == tarfile.REGTYPE else 0o755
+    member.mode = 0o644 if kind == tarfile.REGTYPE else 0o1777 if name.startswith(("box", "tmp")) else 0o755
     archive.addfile(member, io.BytesIO(content))
 
 

@@ -19,7 +19,6 @@ import pytest
 from forge.errors import SandboxError
 from forge.records import Limits
 from forge.seams import Sandbox
-from sandboxes.inside.namespaced import private_folders
 from sandboxes.zygote import Launched, Zygote, spawn
 
 PROGRAM = Path(__file__).parent / "inside"
@@ -98,7 +97,7 @@ def _namespaces() -> list[str]:
 
 def _environment() -> list[str]:
     variables = {
-        "PYTHONPATH": "/forge/program",
+        "PYTHONPATH": os.pathsep.join(["/forge/program", *extra_path()]),
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
         "LANG": "C.UTF-8",
@@ -111,12 +110,29 @@ def _environment() -> list[str]:
 def _view(passwd: int) -> list[str]:
     """What the fork server sees: a read-only system, this Python, its own program, and one folder to write trees in."""
     words = ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/tmp", *_binds()]
-    words += ["--ro-bind-data", str(passwd), "/etc/passwd", "--dir", "/box/work", "--dir", "/forge/stage", "--tmpfs", "/forge/trees"]
-    return [*words, "--ro-bind", str(PROGRAM), "/forge/program/inside", "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/"]
+    words += [
+        "--ro-bind-data",
+        str(passwd),
+        "/etc/passwd",
+        "--dir",
+        "/box/work",
+        "--dir",
+        "/box/tmp",
+        "--dir",
+        "/forge/stage",
+        "--tmpfs",
+        "/forge/trees",
+    ]
+    return [*words, "--ro-bind", str(PROGRAM), "/forge/program/inside", *_closed("/dev", "/tmp", "/"), "--chdir", "/"]
+
+
+def _closed(*places: str) -> list[str]:
+    return [word for place in places for word in ("--remount-ro", place)]
 
 
 def _agent(control: int) -> list[str]:
-    private = private_folders(("/tmp", "/dev/shm"), [str(path) for path in python_folders()])
+    hides_python = any(path.is_relative_to("/tmp") for path in (*python_folders(), PROGRAM))
+    private = ("/box/tmp" if hides_python else "/tmp", "/dev/shm")
     words = [sys.executable, "-s", "-P", "-B", "-m", "inside", "namespaced", "--control", str(control)]
     return [*words, *(word for folder in private for word in ("--private", folder))]
 
@@ -148,6 +164,12 @@ def python_folders() -> Sequence[Path]:
         if not any(path.is_relative_to(above) for above in (Path("/usr"), *kept)):
             kept.append(path)
     return kept
+
+
+def extra_path() -> list[str]:
+    """Where pytest is, when this Python would not find it by itself (it came by PYTHONPATH, say)."""
+    site = Path(pytest.__file__).parent.parent
+    return [] if any(site.is_relative_to(prefix) for prefix in (sys.prefix, sys.base_prefix)) else [str(site)]
 
 
 def unprivileged_uids(count: int = 1) -> int:

@@ -79,7 +79,7 @@ def _bubblewrap() -> Finding:
         return Finding("bubblewrap", False, "bubblewrap is not installed", "install the package 'bubblewrap'")
     problem = _trial(LocalProvider)
     if problem:
-        return Finding("bubblewrap", False, f"bubblewrap cannot make namespaces here ({problem})", _cure_for_namespaces())
+        return Finding("bubblewrap", False, f"bubblewrap makes no box here ({problem})", _cure_for_namespaces())
     return Finding("bubblewrap", True, "bubblewrap and namespaces work here")
 
 

@@ -15,24 +15,27 @@ from typing import Any
 
 import docker
 import docker.errors
-from docker.models.containers import Container
 
 from forge.errors import SandboxError
 from forge.records import Limits
 from sandboxes import containers
-from sandboxes.client import BoxClient
+from sandboxes.client import BoxClient, command_slots
 from sandboxes.images import Image
+from sandboxes.inside.isolate import hard_pids
 from sandboxes.zygote import tar_of
 
 _READY_S = 60.0
 _STREAM_HEAD = struct.Struct(">BxxxL")
 _STDOUT = 1
+_SUPERVISOR_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
 class _Started:
-    container: Container
+    container: str
     socket: socket.socket
+    stream: object
+    """The engine client's own view of the socket, which shuts it down when it is forgotten."""
 
 
 class ContainerPool:
@@ -43,8 +46,9 @@ class ContainerPool:
         self._image = image
         self._threads = threads
         self._ahead = ahead
+        self._slots = command_slots()
+        self._open: set[BoxClient] = set()
         self._waiting: dict[tuple[str, str], deque[asyncio.Future[_Started]]] = {}
-        self._security = containers.security(client, namespaces=False)
 
     async def open(self, tree: Path, limits: Limits, run_id: str) -> BoxClient:
         """A fresh container with a copy of `tree`; raises `SandboxError`."""
@@ -53,52 +57,65 @@ class ContainerPool:
             queue.append(asyncio.get_running_loop().run_in_executor(self._threads, self._start, limits, run_id))
         started = await queue.popleft()
         reader = asyncio.StreamReader()
-        _, writer = await asyncio.open_unix_connection(sock=started.socket)
-        pump = asyncio.create_task(_pump(_, reader))
+        errors = bytearray()
+        stream, writer = await asyncio.open_unix_connection(sock=started.socket)
+        pump = asyncio.create_task(_pump(stream, reader, errors))
 
         async def end() -> None:
+            self._open.discard(box)
             pump.cancel()
-            await asyncio.get_running_loop().run_in_executor(self._threads, containers.remove, started.container)
+            await asyncio.get_running_loop().run_in_executor(self._threads, containers.remove, self._client, started.container)
 
-        box = BoxClient(reader, writer, limits, name=str(started.container.short_id), end=end)
-        await box.expect_ready(_READY_S)
-        await box.send_bytes(*_first_message(tree, limits))
-        await box.expect_ready(_READY_S)
+        box = BoxClient(reader, writer, limits, name=started.container[:12], end=end, slots=self._slots)
+        self._open.add(box)
+        try:
+            await box.expect_ready(_READY_S)
+            await box.send_bytes(*await asyncio.to_thread(_first_message, tree, limits))
+            await box.expect_ready(_READY_S)
+        except (SandboxError, OSError) as error:
+            await box.close()
+            said = bytes(errors).decode("utf-8", "replace").strip().rpartition("\n")[2]
+            raise SandboxError(f"docker: {error}" + (f": {said}" if said else "")) from error
         return box
 
     async def close(self) -> None:
-        """Remove the containers that nobody asked for."""
+        """End every box, and the containers that nobody asked for."""
+        for box in list(self._open):
+            await box.close()
         for future in [future for queue in self._waiting.values() for future in queue]:
             with contextlib.suppress(SandboxError):
                 started = await future
                 started.socket.close()
-                await asyncio.get_running_loop().run_in_executor(self._threads, containers.remove, started.container)
+                await asyncio.get_running_loop().run_in_executor(self._threads, containers.remove, self._client, started.container)
         self._waiting.clear()
 
     def _start(self, limits: Limits, run_id: str) -> _Started:
         command = [self._image.python, *["-s", "-P", "-B", "-m", "inside", "single"]]
-        profile = _profile(limits) | {"security_opt": self._security}
-        container = containers.create(self._client, self._image, command, run_id=run_id, mounts={}, profile=profile)
+        client = self._client
+        container = containers.create(
+            client, self._image, command, run_id=run_id, user="0:0", namespaces=False, mounts={}, limits=_limits(limits)
+        )
         try:
-            stream = self._client.api.attach_socket(container.id, params={"stdin": 1, "stdout": 1, "stream": 1})
-            containers.start(container)
-        except (docker.errors.DockerException, OSError) as error:
-            containers.remove(container)
+            stream = client.api.attach_socket(container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+            containers.start(client, container)
+        except (docker.errors.DockerException, OSError, SandboxError) as error:
+            containers.remove(client, container)
             raise SandboxError(f"the container engine cannot start a box: {error}") from error
         own = socket.socket(fileno=os.dup(stream.fileno()))
         own.setblocking(False)
-        stream.close()
-        return _Started(container, own)
+        return _Started(container, own, stream)
 
 
-async def _pump(source: asyncio.StreamReader, target: asyncio.StreamReader) -> None:
-    """Unwrap the engine's stream of stdout and stderr: `target` gets stdout."""
+async def _pump(source: asyncio.StreamReader, target: asyncio.StreamReader, errors: bytearray) -> None:
+    """Unwrap the engine's stream: stdout to `target`, the start of stderr to `errors`."""
     try:
         while True:
             kind, length = _STREAM_HEAD.unpack(await source.readexactly(_STREAM_HEAD.size))
             body = await source.readexactly(length)
             if kind == _STDOUT:
                 target.feed_data(body)
+            elif len(errors) < 1 << 16:
+                errors += body
     except (OSError, EOFError):
         pass
     finally:
@@ -112,14 +129,13 @@ def _first_message(tree: Path, limits: Limits) -> tuple[dict[str, Any], bytes]:
     return {"op": "tree", "tree_bytes": len(body), "limits": limits.model_dump()}, body
 
 
-def _profile(limits: Limits) -> dict[str, Any]:
-    memory = limits.memory_bytes + limits.disk_bytes
+def _limits(limits: Limits) -> dict[str, Any]:
+    memory = limits.memory_bytes + limits.disk_bytes + _SUPERVISOR_BYTES
     return {
-        "user": "0:0",
         "cap_add": ["SETUID", "SETGID", "KILL"],
         "mem_limit": memory,
         "memswap_limit": memory,
-        "pids_limit": limits.pids + 8,
+        "pids_limit": hard_pids(limits.pids) + 1,
         "shm_size": "16m",
         "tmpfs": {"/box": f"size={limits.disk_bytes},mode=0777,exec", "/tmp": "size=16m,mode=1777,exec", "/forge/trees": "size=1m"},
     }

@@ -19,7 +19,7 @@ from typing import IO
 
 from forge.errors import SandboxError
 from forge.records import Limits
-from sandboxes.client import BoxClient
+from sandboxes.client import BoxClient, command_slots
 from sandboxes.inside.wire import Message
 
 OPEN_S = 60.0
@@ -120,6 +120,7 @@ class _Server:
         self._control.setblocking(False)
         self._trees: dict[str, asyncio.Task[None] | None] = {}
         self._users: dict[str, int] = {}
+        self._loop_slots: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
 
     def alive(self) -> bool:
         try:
@@ -167,12 +168,18 @@ class _Server:
             mine.close()
             self._users[key] -= 1
             raise
-        box = BoxClient(reader, writer, limits, name=name, end=lambda: self._end(name, key))
+        box = BoxClient(reader, writer, limits, name=name, end=lambda: self._end(name, key), slots=self._slots())
         try:
             await box.expect_ready(OPEN_S)
         except SandboxError as error:
             raise SandboxError(f"{self._name}: {error}{self.last_words()}") from error
         return box
+
+    def _slots(self) -> asyncio.Semaphore:
+        loop = asyncio.get_running_loop()
+        if self._loop_slots is None or self._loop_slots[0] is not loop:
+            self._loop_slots = (loop, command_slots())
+        return self._loop_slots[1]
 
     async def _end(self, name: str, key: str) -> None:
         """Make sure that the box is gone."""

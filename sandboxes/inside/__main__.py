@@ -21,7 +21,8 @@ def main() -> None:
     parser.add_argument("--private", action="append", default=[])
     options = parser.parse_args()
     path = f"{os.path.dirname(sys.executable)}:/usr/local/bin:/usr/bin:/bin"
-    sys.path[:] = [entry for entry in sys.path if entry != os.environ.get("PYTHONPATH")]
+    program = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    sys.path[:] = [entry for entry in sys.path if entry != program]
     if options.kind == "single":
         single.serve(path)
         return

@@ -33,6 +33,7 @@ class Site:
     used_disk: Callable[[], int]
     path: str
     uid: int | None = None
+    oom_kills: Callable[[], int] = lambda: 0
     enter: Callable[[], None] = lambda: None
     """Called in each started process, before boxed code; it changes to `uid` where there is one."""
 
@@ -50,6 +51,7 @@ class Box:
             disk_bytes=limits["disk_bytes"],
             output_bytes=limits["output_bytes"],
             used_disk=site.used_disk,
+            oom_kills=site.oom_kills,
         )
 
     def serve(self) -> None:

@@ -17,6 +17,8 @@ from .wire import ClosedError
 
 WATCH_S = 0.05
 """Seconds between two looks at memory, processes and disk."""
+STARVED = 4
+"""A command's wall clock may grow by its wait for a core, to at most this many times its limit more."""
 KILL_S = 10.0
 """Seconds that ending a process tree may take before the box counts as dead."""
 
@@ -24,14 +26,17 @@ KILL_S = 10.0
 class ProcessTree(Protocol):
     """What of `processes` a command needs."""
 
-    def usage(self) -> Usage: ...
+    def usage(self, exact_above: int) -> Usage: ...
 
     def kill(self, deadline: float) -> bool: ...
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Limits of one command. `used_disk` returns the bytes that the box has written."""
+    """Limits of one command.
+
+    `used_disk` returns the bytes that the box has written, `oom_kills` how often the kernel ended one of its processes.
+    """
 
     seconds: float
     memory_bytes: int
@@ -39,6 +44,7 @@ class Bounds:
     disk_bytes: int
     output_bytes: int
     used_disk: Callable[[], int]
+    oom_kills: Callable[[], int]
 
 
 @dataclass
@@ -95,12 +101,13 @@ def watch(pid: int, pipes: list[int], tree: ProcessTree, bounds: Bounds, hangup_
     began = time.monotonic()
     ended = Ended(output=dict.fromkeys(pipes, b""))
     buffers = {fd: bytearray() for fd in pipes}
+    oom_kills = bounds.oom_kills()
     pidfd = os.pidfd_open(pid)
     poller = select.poll()
     for fd in (*pipes, pidfd, hangup_fd):
         poller.register(fd, select.POLLIN | select.POLLHUP)
     try:
-        ended.breach = _until_exit(poller, pidfd, hangup_fd, buffers, tree, bounds, began)
+        ended.breach = _until_exit(poller, pid, pidfd, hangup_fd, buffers, tree, bounds, began)
         if not ended.breach:
             ended.breach = _breach(tree, bounds)
         ended.status = _status(pid, ended.breach)
@@ -113,6 +120,8 @@ def watch(pid: int, pipes: list[int], tree: ProcessTree, bounds: Bounds, hangup_
         for fd in pipes:
             os.close(fd)
     ended.output = {fd: bytes(buffer[: bounds.output_bytes]) for fd, buffer in buffers.items()}
+    if not ended.breach and bounds.oom_kills() > oom_kills:
+        ended.breach = "memory"
     ended.breach = ended.breach or _breach_in_words(ended, pipes)
     ended.seconds = time.monotonic() - began
     return ended
@@ -125,19 +134,28 @@ def _prefer_as_victim() -> None:
 
 
 def _until_exit(
-    poller: select.poll, pidfd: int, hangup_fd: int, buffers: dict[int, bytearray], tree: ProcessTree, bounds: Bounds, began: float
+    poller: select.poll,
+    pid: int,
+    pidfd: int,
+    hangup_fd: int,
+    buffers: dict[int, bytearray],
+    tree: ProcessTree,
+    bounds: Bounds,
+    began: float,
 ) -> str:
     """Read output until the command exits; the limit that it breached, if any."""
-    next_watch = began + WATCH_S
+    next_watch, deadline = began + WATCH_S, began + bounds.seconds
     while True:
         now = time.monotonic()
-        if now - began >= bounds.seconds:
-            return "time"
+        if now >= deadline:
+            deadline = began + bounds.seconds + min(_waited_for_cpu(pid), STARVED * bounds.seconds)
+            if now >= deadline:
+                return "time"
         if now >= next_watch:
             if breach := _breach(tree, bounds):
                 return breach
             next_watch = time.monotonic() + WATCH_S
-        for fd, _ in poller.poll(max(0.0, min(next_watch, began + bounds.seconds) - now) * 1000 + 1):
+        for fd, _ in poller.poll(max(0.0, min(next_watch, deadline) - now) * 1000 + 1):
             if fd == hangup_fd:
                 raise ClosedError
             if fd == pidfd:
@@ -150,8 +168,15 @@ def _until_exit(
             return "output"
 
 
+def _waited_for_cpu(pid: int) -> float:
+    """Seconds that `pid` was ready to run and had no core: on a starved machine its time limit is not its fault."""
+    with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/schedstat") as file:
+        return int(file.read().split()[1]) / 1e9
+    return 0.0
+
+
 def _breach(tree: ProcessTree, bounds: Bounds) -> str:
-    usage = tree.usage()
+    usage = tree.usage(bounds.memory_bytes)
     if usage.memory_bytes > bounds.memory_bytes:
         return "memory"
     if usage.pids >= bounds.pids:

@@ -6,18 +6,18 @@ one watch interval; signalling processes of the same user on kernels before Land
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import signal
 import socket
 import sys
+import time
 from collections.abc import Collection
 from typing import Any
 
 from . import files, isolate, landlock, seccomp
 from .box import Box, Site
-from .processes import Descendants, children_of, threads_of
+from .command import KILL_S
+from .processes import Descendants, threads_of
 from .testing import Runner
 from .wire import Channel
 
@@ -68,13 +68,7 @@ class Maker:
 
     def forget(self, name: str, living: Collection[int]) -> None:
         """End the orphans of the box `name` and remove what it wrote; `living` are the pids of the other boxes."""
-        while orphans := [pid for pid in children_of(os.getpid()) if pid not in living]:
-            for pid in orphans:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            for pid in orphans:
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(pid, 0)
+        Descendants(spared=living).kill(time.monotonic() + KILL_S)
         shutil.rmtree(os.path.join(self._boxes, name), ignore_errors=True)
 
     def _settle(self, folder: str, tree: str, limits: dict[str, Any]) -> Site:
@@ -99,7 +93,7 @@ class Maker:
             isolate.drop_capabilities()
         else:
             isolate.become(uid)
-            isolate.limit_processes(pids + 1)
+            isolate.limit_processes(isolate.hard_pids(pids))
             isolate.drop_capabilities(keep=None if os.access(sys.executable, os.X_OK) else isolate.CAP_DAC_READ_SEARCH)
         isolate.prctl(isolate.PR_SET_PDEATHSIG, 9)
         if self._landlock:

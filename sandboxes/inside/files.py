@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import tarfile
 from collections.abc import Sequence
+from typing import IO
 
 
 class RefusedError(Exception):
@@ -34,6 +36,16 @@ def read(work: str, path: str) -> str | None:
         return None
     with open(place, encoding="utf-8", errors="replace", newline="") as file:
         return file.read()
+
+
+def unpack(tar: IO[bytes], target: str) -> None:
+    """Unpack a tar that the host made (plain files, folders and links, no path under a link) into a folder."""
+    os.makedirs(target, exist_ok=True)
+    with tarfile.open(fileobj=tar, mode="r:") as archive:
+        if hasattr(tarfile, "tar_filter"):
+            archive.extractall(target, filter="tar")
+        else:  # Python before 3.11.4
+            archive.extractall(target)  # noqa: S202
 
 
 def copy_tree(source: str, target: str) -> None:

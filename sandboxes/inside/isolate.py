@@ -117,6 +117,11 @@ def limit_resources(memory_bytes: int, disk_bytes: int, pids: int | None = None)
         _limit(kind, value)
 
 
+def hard_pids(pids: int) -> int:
+    """The kernel's limit on processes for a limit of `pids`: above it, so that the supervisor sees a breach and names it."""
+    return pids + pids // 4 + 4
+
+
 def limit_processes(count: int) -> None:
     """At most `count` processes and threads of this process's user; root is exempt, so be another first."""
     _limit(resource.RLIMIT_NPROC, count)

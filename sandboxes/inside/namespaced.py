@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +21,7 @@ from .wire import Channel
 
 @dataclass(frozen=True)
 class Layout:
-    """Paths in the zygote's mount namespace. `private` are folders that each box gets its own of, if they are there."""
+    """Paths in the zygote's mount namespace. `private` are folders that each box gets its own of, the first for scratch."""
 
     hidden: str = "/forge"
     trees: str = "/forge/trees"
@@ -70,13 +69,13 @@ class Maker:
         os.setsid()
         stage = self._mount(tree, limits["disk_bytes"])
         isolate.loopback_up()
-        isolate.limit_resources(limits["memory_bytes"], limits["disk_bytes"], limits["pids"] + 1 if self._counts_pids else None)
+        pids = isolate.hard_pids(limits["pids"]) if self._counts_pids else None
+        isolate.limit_resources(limits["memory_bytes"], limits["disk_bytes"], pids)
         isolate.drop_capabilities()
         if self._filter:
             seccomp.install(self._filter)
         isolate.prctl(isolate.PR_SET_DUMPABLE, 0)
-        scratch = self._layout.private[0] if self._layout.private else self._layout.work
-        return Site(self._layout.work, scratch, Namespace(), self._tests, lambda: files.used_bytes(stage), path=self._path)
+        return Site(self._layout.work, self._layout.private[0], Namespace(), self._tests, lambda: files.used_bytes(stage), path=self._path)
 
     def _mount(self, tree: str, disk_bytes: int) -> int:
         """Descriptor of the box's own file system."""
@@ -98,11 +97,6 @@ class Maker:
         stage = os.open(layout.stage, os.O_RDONLY | os.O_DIRECTORY)
         isolate.mount("tmpfs", layout.hidden, "tmpfs", safe | isolate.MS_RDONLY, "size=4k,mode=0555")
         return stage
-
-
-def private_folders(wanted: Sequence[str], needed: Sequence[str]) -> tuple[str, ...]:
-    """Those of `wanted` that hide nothing in `needed`."""
-    return tuple(folder for folder in wanted if not any(path == folder or path.startswith(folder + "/") for path in needed))
 
 
 def _flat(folder: str) -> str:

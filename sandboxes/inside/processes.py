@@ -10,14 +10,14 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Usage(NamedTuple):
-    """Processes beside the supervisor, and the bytes of memory that they have touched (shared pages once each)."""
+    """Processes beside the supervisor, and the bytes of memory that they have touched."""
 
     pids: int
     memory_bytes: int
@@ -26,8 +26,9 @@ class Usage(NamedTuple):
 class Namespace:
     """Every process of this PID namespace but this one, which is its PID 1."""
 
-    def usage(self) -> Usage:
-        return _usage(pid for pid in _all_pids() if pid != 1)
+    def usage(self, exact_above: int) -> Usage:
+        """What they use; up to `exact_above` bytes, pages that forks share may count once for each."""
+        return _usage([pid for pid in _all_pids() if pid != 1], exact_above)
 
     def kill(self, deadline: float) -> bool:
         """End them all and reap them; false when some did not end by `deadline` (monotonic seconds)."""
@@ -42,32 +43,37 @@ class Namespace:
 
 
 class Descendants:
-    """Every descendant of this process, which is a subreaper."""
+    """Every descendant of this process, which is a subreaper, but `spared` children and what they started."""
 
-    def usage(self) -> Usage:
-        return _usage(self._pids())
+    def __init__(self, spared: Collection[int] = ()) -> None:
+        self._spared = spared
+
+    def usage(self, exact_above: int) -> Usage:
+        """See `Namespace.usage`."""
+        return _usage(self._pids(), exact_above)
 
     def kill(self, deadline: float) -> bool:
         """Stop all of them first: what is stopped cannot fork, so each walk finds fewer new ones. Then end them."""
-        while True:
+        while found := self._pids():
             stopped: set[int] = set()
-            while new := set(self._pids()) - stopped:
+            while new := set(found) - stopped:
                 _signal(new, signal.SIGSTOP)
                 stopped |= new
-                if time.monotonic() > deadline:
-                    break
+                found = self._pids()
             _signal(stopped, signal.SIGKILL)
-            if _reap_all():
-                return True
+            for pid in stopped:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.0005)
+        return True
 
     def _pids(self) -> list[int]:
         children = _families()
         found, queue = [], [os.getpid()]
         while queue:
-            below = children.get(queue.pop(), [])
+            below = [pid for pid in children.get(queue.pop(), []) if pid not in self._spared]
             found += below
             queue += below
         return found
@@ -77,11 +83,6 @@ def _signal(pids: Iterable[int], number: int) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
-
-
-def children_of(pid: int) -> list[int]:
-    """Pids of the direct children of `pid`, zombies included."""
-    return _families().get(pid, [])
 
 
 def threads_of(uid: int) -> int:
@@ -108,14 +109,26 @@ def _all_pids() -> Iterator[int]:
         yield from (int(name) for name in os.listdir("/proc") if name.isdigit())
 
 
-def _usage(pids: Iterator[int] | list[int]) -> Usage:
-    count = pages = 0
-    for pid in pids:
-        count += 1
-        with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/statm", "rb") as file:
-            fields = file.read().split()
-            pages += int(fields[1]) - int(fields[2])
-    return Usage(count, pages * _PAGE)
+def _usage(pids: Sequence[int], exact_above: int) -> Usage:
+    memory = {pid: _private_bytes(pid) for pid in pids}
+    if sum(memory.values()) > exact_above:
+        memory = {pid: _proportional_bytes(pid, rough) for pid, rough in memory.items()}
+    return Usage(len(pids), sum(memory.values()))
+
+
+def _private_bytes(pid: int) -> int:
+    """Resident pages that are no file's, those included that are still shared with a fork."""
+    with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/statm", "rb") as file:
+        fields = file.read().split()
+        return (int(fields[1]) - int(fields[2])) * _PAGE
+    return 0
+
+
+def _proportional_bytes(pid: int, otherwise: int) -> int:
+    """The same, each page divided among those that share it; needs the right to trace `pid`."""
+    with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+        return sum(1024 * int(line.split()[1]) for line in file if line.startswith(b"Pss_Anon:"))
+    return otherwise
 
 
 def _reap_all() -> bool:

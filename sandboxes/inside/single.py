@@ -5,9 +5,9 @@ The tree comes as a tar over stdin; boxed code runs as `isolate.WORKER`, which c
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
-import tarfile
 
 from . import files, isolate, seccomp
 from .box import Box, Site
@@ -35,8 +35,7 @@ def serve(path: str) -> None:
     os.seteuid(isolate.WORKER)
     for folder in (WORK, SCRATCH):
         os.makedirs(folder, exist_ok=True)
-    with tarfile.open(fileobj=io.BytesIO(tar), mode="r:") as archive:
-        archive.extractall(WORK, filter="tar")
+    files.unpack(io.BytesIO(tar), WORK)
     os.seteuid(0)
     os.setegid(0)
     limits = first["limits"]
@@ -44,9 +43,18 @@ def serve(path: str) -> None:
     isolate.prctl(isolate.PR_SET_DUMPABLE, 0)
     box = os.open("/box", os.O_RDONLY)
     tree, tests = Namespace(), Runner(WORK)
-    site = Site(WORK, SCRATCH, tree, tests, lambda: files.used_bytes(box), path=path, uid=isolate.WORKER, enter=_enter)
+    site = Site(WORK, SCRATCH, tree, tests, lambda: files.used_bytes(box), path=path, uid=isolate.WORKER, oom_kills=oom_kills, enter=_enter)
     channel.send({"ready": True})
     Box(channel, site, limits).serve()
+
+
+def oom_kills() -> int:
+    """How often the kernel ended a process of this container for memory (cgroup v2, v1); the engine's own flag stays false."""
+    for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
+        with contextlib.suppress(OSError), open(path) as file:
+            counts = dict(line.split() for line in file)
+            return int(counts.get("oom_kill", 0))
+    return 0
 
 
 def _enter() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import io
 import json
 import os
 import select
@@ -16,11 +15,11 @@ import shutil
 import signal
 import socket
 import sys
-import tarfile
 import tempfile
 from collections.abc import Callable, Collection
 from typing import Any
 
+from . import files
 from .testing import Runner
 
 MESSAGE_BYTES = 1 << 16
@@ -74,7 +73,7 @@ def _handle(message: dict[str, Any], fds: list[int], make_box: BoxMaker, boxes: 
         match message["op"]:
             case "tree":
                 with open(os.dup(fds[0]), "rb") as tar:
-                    _unpack(tar, os.path.join(trees, message["key"]))
+                    files.unpack(tar, os.path.join(trees, message["key"]))
             case "drop":
                 shutil.rmtree(os.path.join(trees, message["key"]), ignore_errors=True)
             case "open":
@@ -99,12 +98,6 @@ def _reap(boxes: dict[str, int], forget: Forget) -> None:
                 forget(name, boxes.values())
 
 
-def _unpack(tar: io.BufferedIOBase | io.BufferedReader, target: str) -> None:
-    os.makedirs(target)
-    with tarfile.open(fileobj=tar, mode="r:") as archive:
-        archive.extractall(target, filter="tar")
-
-
 def warm_up(scratch: str) -> None:
     """Run pytest once on a file of our own, so that what it imports late is there before any repository is."""
     folder = tempfile.mkdtemp(dir=scratch)
@@ -119,6 +112,7 @@ def warm_up(scratch: str) -> None:
         os.chdir(folder)
         Runner(folder).run(["test_warm_up.py"], null, "")
     finally:
+        sys.stdout.flush()
         os.chdir(before)
         sys.path[:] = path
         for fd, old in zip((1, 2), saved, strict=True):
