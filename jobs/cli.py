@@ -49,9 +49,7 @@ def main(argv: Sequence[str]) -> int:
     except ForgeError as error:
         print(f"forge: {error}", file=sys.stderr)
         return error.exit_code
-    except typer.Abort:
-        return 130
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         print("forge: stopped; the same command goes on from here", file=sys.stderr)
         return 130
     except typer.TyperException as error:

@@ -77,7 +77,8 @@ class Loop:
         baseline = self.evaluate("baseline", 0, dict(self._base_models()))
         self._keep(0, baseline, {}, "the base alone, through the same agent", {})
         for number in range(1, self.config.rounds.rft + 2):
-            self.round(number)
+            if not self.round(number):
+                break
         return self.ledger.rounds()
 
     def close(self) -> None:
@@ -158,12 +159,15 @@ class Loop:
 
     # Rounds
 
-    def round(self, number: int) -> None:
-        """Cold start (1) or a rejection-sampling round: rows, five adapters, held-out evaluation, promotion gate."""
+    def round(self, number: int) -> bool:
+        """Cold start (1) or a rejection-sampling round: rows, five adapters, held-out evaluation, promotion gate.
+
+        False when no training task was solved: then there is nothing to learn from, and the promoted adapters stay.
+        """
         name = "cold-start" if number == 1 else f"rft-{number - 1}"
         if any(report.round == number for report in self.ledger.rounds()):
             self.progress.skipped(name, "done by an earlier run")
-            return
+            return True
         began = time.monotonic()
         self._log_round(number)
         dropped: dict[str, int] = {}
@@ -173,6 +177,12 @@ class Loop:
         else:
             self.collect(number)
             collected = self.ledger.outcomes(f"collect-{number - 1}")
+            if not any(self.ledger.outcomes(f"collect-{n}").get(Outcome.SOLVED.value) for n in range(1, number)):
+                self.progress.say(
+                    f"  {name}: none of {sum(collected.values())} rollouts solved a training task, so there is nothing to learn from; "
+                    "take a stronger base, easier tasks (history.practice.difficulty) or more commits"
+                )
+                return False
             rows, dropped = self._selected_rows(number)
         self._refuse_leaks(rows)
         refs = self.train(number, name, rows)
@@ -180,6 +190,7 @@ class Loop:
         step = self.evaluate(name, number, models, refs)
         report = self._keep(number, step, {stage: len(found) for stage, found in rows.items()}, "", dropped, refs, collected, began)
         self.progress.say(f"  {name}: held-out pass@1 {report.step.pass_at_1:.1%}: {report.decision}")
+        return True
 
     def collect(self, number: int) -> None:
         """Trajectories of the training tasks under the promoted adapters; what is solved every time is not sampled again."""
@@ -298,11 +309,6 @@ class Loop:
         trajectories = [t for n in range(1, number) for t in self.ledger.trajectories(f"collect-{n}")]
         by_id = {task.id: task for task in self.taskset.tasks}
         chosen = select(trajectories, by_id, keep_per_task=self.config.rounds.keep_per_task)
-        if not chosen.solved_tasks:
-            raise ForgeError(
-                f"none of {len(trajectories)} rollouts solved a training task, so there is nothing to learn from; "
-                "take a stronger base, easier tasks (history.practice.difficulty) or more mined commits"
-            )
         share, seed = self.config.rounds.replay, self.config.seed
         rows = {stage: with_replay(chosen.rows[stage], self._mined_rows(stage), share, seed) for stage in STAGES}
         return rows, chosen.dropped

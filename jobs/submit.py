@@ -9,6 +9,7 @@ import re
 import shlex
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def run_job(
         if upload is not None:
             runtime |= {"working_dir": str(upload), "excludes": [".git", ".venv", "workspace", "dist"]}
         job = _submit(client, f"{python} -m jobs.improve {shlex.join(arguments)}", runtime)
-    except (ConnectionError, RuntimeError) as error:
+    except (OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0][:300]
         raise EnvironmentLackError(
             f"no Ray takes jobs at {address}: {reason}; give the dashboard's address, such as http://127.0.0.1:8265"
@@ -58,13 +59,18 @@ def overrides_of(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 
 def _submit(client: JobSubmissionClient, command: str, runtime: dict[str, Any], within_s: float = 60.0) -> str:
-    """The id of the job; a Ray that has just started answers before its agent takes jobs, so this asks again."""
+    """The id of the job. A Ray that has just started answers before its agent takes jobs, and a busy one may hang up: so
+    this asks again, under an id of its own, which Ray accepts only once."""
+    job = f"forge-{uuid.uuid4().hex[:12]}"
     deadline = time.monotonic() + within_s
     while True:
         try:
-            return str(client.submit_job(entrypoint=command, runtime_env=runtime))
-        except RuntimeError as error:
-            if "No available agent" not in str(error) or time.monotonic() > deadline:
+            return str(client.submit_job(entrypoint=command, runtime_env=runtime, submission_id=job))
+        except (OSError, RuntimeError) as error:
+            if "already exists" in str(error):
+                return job
+            passing = isinstance(error, OSError) or "No available agent" in str(error)
+            if not passing or time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
 
@@ -100,7 +106,7 @@ def _stop(client: JobSubmissionClient, job: str) -> None:
             return
         client.stop_job(job)
         _wait_until_over(client, job, 15.0)
-    except (ConnectionError, RuntimeError):
+    except (OSError, RuntimeError):
         return
 
 

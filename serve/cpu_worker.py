@@ -23,7 +23,7 @@ Views = list[list[tuple[torch.Tensor, torch.Tensor]]]
 """For each output slice, for each slot: A transposed `(in, rank)` and B transposed `(rank, out)`."""
 
 
-class GroupedCPUWorker(CPUWorker):  # type: ignore[misc]
+class GroupedCPUWorker(CPUWorker):
     """`CPUWorker` whose LoRA layers use `GroupedLora`."""
 
     def load_model(self, *args: Any, **kwargs: Any) -> None:
@@ -31,7 +31,7 @@ class GroupedCPUWorker(CPUWorker):  # type: ignore[misc]
         super().load_model(*args, **kwargs)
 
 
-class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc]
+class GroupedLora(PunicaWrapperCPU):
     """Adds `x @ A @ B` of each row's own adapter, one pair of products per adapter in the step."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -137,7 +137,5 @@ def _settle(done: Future[Any], call: Callable[[], Any]) -> None:
         done.set_exception(error)
 
 
-def _make_inline(
-    vllm_config: VllmConfig, executor_class: type[Executor], log_stats: bool, *_: Any, **__: Any
-) -> InlineEngine:
+def _make_inline(vllm_config: VllmConfig, executor_class: type[Executor], log_stats: bool, *_: Any, **__: Any) -> InlineEngine:
     return InlineEngine(vllm_config, executor_class, log_stats)

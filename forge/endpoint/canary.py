@@ -44,9 +44,7 @@ async def check(model: ChatModel, model_id: str, probes: Sequence[Probe], *, tol
         raise ValueError("a canary without probes would pass anything; give at least one")
     differences = [await _difference(model, model_id, probe) for probe in probes]
     worst = max(differences)
-    return CanaryReport(
-        model_id=model_id, passed=worst <= tolerance, worst=worst, worst_probe=differences.index(worst), probes=len(probes)
-    )
+    return CanaryReport(model_id=model_id, passed=worst <= tolerance, worst=worst, worst_probe=differences.index(worst), probes=len(probes))
 
 
 async def _difference(model: ChatModel, model_id: str, probe: Probe) -> float:

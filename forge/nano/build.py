@@ -35,7 +35,7 @@ class Recipe(Record):
     """Everything that decides the weights, apart from library versions."""
 
     seed: int = 0
-    functions: int = 6500
+    functions: int = 4600
     """Generated functions, each taught in several rows."""
     random_share: float = 0.4
     """Share of functions without meaning, which teach copying."""

@@ -120,7 +120,7 @@ class StagedAgent:
         self._turns[-1] = self._turns[-1].model_copy(update={"subject": "\n".join(symbol.key for symbol in planned)})
         situation = Situation(statement=statement, symbols=symbols, rejected=rejected, plan=plan.text)
         answer = (await self._ask("generation", [self._prompt("generation", situation)], number, [planned[0].key]))[0]
-        edits, hunks = self._parsed(answer, lambda text: _applied(text, tree.files, planned))
+        edits, hunks = self._parsed(answer, lambda text: _applied(text, tree.files, symbols))
         checked = await self._check(edits, planned)
         situation = Situation(statement=statement, symbols=planned, hunks=hunks, tests=checked.summary)
         verdict = (await self._ask("review", [self._prompt("review", situation)], number, [planned[0].key]))[0]
@@ -176,7 +176,7 @@ class StagedAgent:
 
 
 def _applied(text: str, files: Mapping[str, str], scopes: Sequence[Symbol]) -> tuple[tuple[FileEdit, ...], tuple[Hunk, ...]]:
-    hunks = parse_edits(text)
+    hunks = parse_edits(text, scopes)
     edits = apply_edits(hunks, files, scopes)
     keys = {symbol.path: symbol.key for symbol in reversed(scopes)}
     return tuple(edits), tuple(hunk.model_copy(update={"symbol": keys.get(hunk.path, hunk.path)}) for hunk in hunks)

@@ -6,6 +6,8 @@ lines as they are
 =======
 lines as they shall be
 >>>>>>> REPLACE
+
+Where symbols are shown by number, the number of the symbol may stand for its path.
 """
 
 from __future__ import annotations
@@ -20,14 +22,17 @@ from forge.stages.stage import Hunk
 SEARCH, DIVIDER, REPLACE = "<<<<<<< SEARCH", "=======", ">>>>>>> REPLACE"
 
 
-def format_edits(hunks: Sequence[Hunk]) -> str:
-    """Hunks as SEARCH/REPLACE blocks."""
-    return "\n".join("\n".join([hunk.path, SEARCH, *hunk.old, DIVIDER, *hunk.new, REPLACE]) for hunk in hunks)
+def format_edits(hunks: Sequence[Hunk], symbols: Sequence[Symbol] = ()) -> str:
+    """Hunks as SEARCH/REPLACE blocks; those inside one of `symbols` carry its number, the others their path."""
+    numbers = {symbol.key: str(number) for number, symbol in enumerate(symbols, 1)}
+    places = [numbers.get(hunk.symbol, hunk.path) for hunk in hunks]
+    return "\n".join("\n".join([place, SEARCH, *h.old, DIVIDER, *h.new, REPLACE]) for place, h in zip(places, hunks, strict=True))
 
 
-def parse_edits(text: str) -> list[Hunk]:
+def parse_edits(text: str, symbols: Sequence[Symbol] = ()) -> list[Hunk]:
     """The blocks of an answer; raises `StageError` when there is none or one is cut short."""
     hunks: list[Hunk] = []
+    paths = {str(number): symbol.path for number, symbol in enumerate(symbols, 1)}
     lines = [line for line in text.split("\n") if not line.startswith("```")]
     position = 0
     while position < len(lines):
@@ -42,7 +47,7 @@ def parse_edits(text: str) -> list[Hunk]:
             raise StageError("a SEARCH block is cut short") from None
         if not path:
             raise StageError("a SEARCH block has no path before it")
-        hunks.append(Hunk(path=path, old=tuple(lines[position + 1 : divider]), new=tuple(lines[divider + 1 : end])))
+        hunks.append(Hunk(path=paths.get(path, path), old=tuple(lines[position + 1 : divider]), new=tuple(lines[divider + 1 : end])))
         position = end + 1
     if not hunks:
         raise StageError("the answer has no SEARCH/REPLACE block")

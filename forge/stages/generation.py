@@ -21,8 +21,8 @@ from forge.stages.stage import (
 )
 
 INSTRUCTIONS = (
-    "You carry out a plan in a Python repository. Answer with edits only, each written as the file's path on a line of its "
-    f"own, '{SEARCH}', the lines to replace exactly as they stand, '{DIVIDER}', the new lines, '{REPLACE}'."
+    "You carry out a plan in a Python repository. Answer with edits only, each written as the symbol's number (or a file's path) "
+    f"on a line of its own, '{SEARCH}', the lines to replace exactly as they stand, '{DIVIDER}', the new lines, '{REPLACE}'."
 )
 
 
@@ -47,7 +47,7 @@ class Generation:
             situation = Situation(
                 statement=change.statement, symbols=change.touched, plan=plan_of(change.hunks, change.touched), rejected=rejected
             )
-            yield example(self.name, self.prompt(situation, style), format_edits(change.hunks), change.lineage)
+            yield example(self.name, self.prompt(situation, style), format_edits(change.hunks, change.touched), change.lineage)
 
     def from_trajectory(self, trajectory: Trajectory, task: Task) -> Iterator[Example]:
         for turn in final_turns(trajectory, self.name):

@@ -11,7 +11,7 @@ from forge.errors import TrainingError
 from forge.training.progress import Listener, TrainProgress
 
 
-class Tell(TrainerCallback):  # type: ignore[misc]
+class Tell(TrainerCallback):
     """Passes each log entry on; raises `TrainingError` for a loss that is not a number."""
 
     def __init__(self, stage: str, listen: Listener) -> None:
@@ -34,7 +34,7 @@ class Tell(TrainerCallback):  # type: ignore[misc]
             self.listen(TrainProgress(stage=self.stage, step=state.global_step, steps=state.max_steps, **losses))
 
 
-class EvaluateAtEnd(TrainerCallback):  # type: ignore[misc]
+class EvaluateAtEnd(TrainerCallback):
     """Evaluates and saves after the last step, so that the last weights can be the best ones."""
 
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> Any:  # noqa: ARG002

@@ -40,6 +40,7 @@ RUN_ENV = {
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # or `datasets` fingerprinting floods the log
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # 60 s by default: a starved machine never got a worker up
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     # Threads that sleep at a barrier instead of spinning: with other processes on the same cores, spinning took five to
     # ten times as long (two AVX2 cores at load 4: 11-24 s against 64 s and more for the same job).

@@ -93,7 +93,7 @@ def train(job: TrainJob, backend: Backend, listen: Listener) -> TrainResult:
     return result
 
 
-class AdapterTrainer(SFTTrainer):  # type: ignore[misc]
+class AdapterTrainer(SFTTrainer):
     """TRL's trainer with batches of equal length and a short last layer, without a model card at every checkpoint."""
 
     tail: AnswerTail | None = None

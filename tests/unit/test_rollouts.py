@@ -26,7 +26,7 @@ TOKENS = FakeTokenizer()
 
 
 def _edit(new: str) -> str:
-    return f"shop/cart.py\n<<<<<<< SEARCH\n    out = 1\n=======\n    out = {new}\n>>>>>>> REPLACE"
+    return f"1\n<<<<<<< SEARCH\n    out = 1\n=======\n    out = {new}\n>>>>>>> REPLACE"
 
 
 @pytest.fixture

@@ -82,9 +82,7 @@ def served() -> Iterator[Served]:
     os.environ.update(cluster_env())
     os.environ["PYTHONPATH"] = str(ROOT)
     try:
-        ray.init(
-            num_cpus=2, _temp_dir=str(folder / "ray"), include_dashboard=False, object_store_memory=80 * 2**20, log_to_driver=False
-        )
+        ray.init(num_cpus=2, _temp_dir=str(folder / "ray"), include_dashboard=False, object_store_memory=80 * 2**20, log_to_driver=False)
         endpoint = app.deploy(config, {"main": base}, {"main": adapters})
         yield Served(config, endpoint.urls["main"], folder, base, adapters)
         app.shutdown({"main": base})

@@ -23,9 +23,7 @@ TEXT = (
 )
 
 
-def make_base(
-    folder: Path, *, layers: int = 3, vocabulary: int = 600, hidden: int = 64, seed: int = 0, text: Sequence[str] = TEXT
-) -> Path:
+def make_base(folder: Path, *, layers: int = 3, vocabulary: int = 600, hidden: int = 64, seed: int = 0, text: Sequence[str] = TEXT) -> Path:
     """`folder`, now a Hugging Face model with weights far enough from zero that greedy answers are varied."""
     tokenizer = _tokenizer(vocabulary, text)
     tokenizer.save_pretrained(folder)
