@@ -53,7 +53,8 @@ class MiningConfig(Section):
     max_changed_lines: int = Field(200, ge=1)
     """Commits whose diff has more changed lines are dropped."""
     min_message_words: int = Field(3, ge=0)
-    """Messages with fewer words are poor: the statement is then written from the changed symbols."""
+    """Messages with fewer words are poor: the statement is then written from the changed symbols and the examples in
+    the tests that the commit adds; without such examples nothing says what was asked, and the commit is dropped."""
     bots: tuple[str, ...] = ("bot", "dependabot", "renovate", "github-actions")
     """Author names that contain one of these words are bots."""
     negatives: int = Field(3, ge=0)

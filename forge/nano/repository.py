@@ -242,10 +242,8 @@ class _History:
         self.commits.append(NewCommit(message=message, author=author, email=email, at=at, parents=kept, files=dict(files)))
 
     def _pyproject(self) -> str:
-        return (
-            f'[project]\nname = "{self.name}"\nversion = "0.{self.version}.0"\nlicense = "MIT"\nrequires-python = ">=3.9"\n\n'
-            '[tool.pytest.ini_options]\npythonpath = ["."]\ntestpaths = ["tests"]\n'
-        )
+        # No pytest section: `python -m pytest` needs none, and a sandbox then keeps one warm pytest for every run.
+        return f'[project]\nname = "{self.name}"\nversion = "0.{self.version}.0"\nlicense = "MIT"\nrequires-python = ">=3.9"\n'
 
     def _readme(self) -> str:
         return "\n".join([f"# {self.name}", "", "A practice repository made by forge.", "", *self.notes[-20:], ""])
