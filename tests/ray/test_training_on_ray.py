@@ -41,6 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def service(folder: Path) -> Iterator[TrainingService]:
     environment = {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     ray.init(
+        address="local",  # never somebody else's cluster
         num_cpus=2,
         include_dashboard=False,
         object_store_memory=100 * 2**20,
