@@ -55,10 +55,16 @@ class ConfinedProvider:
 
     async def close(self) -> None:
         await self._zygote.close()
+        self._clean()
+
+    def _clean(self) -> None:
+        """Remove the folder of a fork server that is gone; one that was killed could not do it itself."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
 
     async def _launch(self, errors: IO[bytes]) -> Launched:
+        self._clean()
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._parent))
         (folder / _OWNER).write_text(owner_mark())
         (folder / "trees").mkdir()

@@ -24,8 +24,8 @@ from sandboxes.inside.wire import Message
 
 OPEN_S = 60.0
 """Seconds for a new box to answer, the fork server's own start included."""
-KEPT_TREES = 32
-"""Trees kept unpacked in the fork server; the least recently used unused one goes first."""
+KEPT_TREE_BYTES = 256 * 2**20
+"""Trees kept unpacked in the fork server, as tars; the least recently used unused one goes first."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Zygote:
         """A fresh box with a copy of `tree`; raises `SandboxError`."""
         server = await self._running()
         try:
-            return await server.open(await server.send_tree(tree), limits)
+            return await server.open(tree, limits)
         except OSError as error:
             raise SandboxError(f"the {self._name} fork server is gone ({error}){server.last_words()}; open a fresh box") from error
 
@@ -118,8 +118,9 @@ class _Server:
         self._errors = errors
         self._control = launched.control
         self._control.setblocking(False)
-        self._trees: dict[str, asyncio.Task[None] | None] = {}
+        self._trees: dict[str, asyncio.Task[None]] = {}
         self._users: dict[str, int] = {}
+        self._bytes: dict[str, int] = {}
         self._loop_slots: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
 
     def alive(self) -> bool:
@@ -144,24 +145,14 @@ class _Server:
         text = self._errors.read()[-2000:].decode("utf-8", "replace").strip()
         return f": {text.splitlines()[-1]}" if text else ""
 
-    async def send_tree(self, tree: Path) -> str:
-        """Key of `tree` as it is now; its content goes over once."""
-        key = tree_key(tree)
-        if key not in self._trees:
-            self._trees[key] = asyncio.create_task(self._transfer(key, tree))
-        if (task := self._trees[key]) is not None:
-            await asyncio.shield(task)
-        self._trees[key] = None
-        self._trees[key] = self._trees.pop(key)
-        self._users[key] = self._users.get(key, 0)
-        return key
-
-    async def open(self, key: str, limits: Limits) -> BoxClient:
-        name = uuid.uuid4().hex[:12]
-        mine, theirs = socket.socketpair()
+    async def open(self, tree: Path, limits: Limits) -> BoxClient:
+        """A fresh box with a copy of `tree` as it is now, whose content goes over once."""
+        name, key = uuid.uuid4().hex[:12], tree_key(tree)
         self._users[key] = self._users.get(key, 0) + 1
+        mine, theirs = socket.socketpair()
         try:
             with theirs:
+                await self._have(key, tree)
                 await self._send({"op": "open", "box": name, "key": key, "limits": limits.model_dump()}, theirs.fileno())
             reader, writer = await asyncio.open_unix_connection(sock=mine)
         except BaseException:
@@ -174,6 +165,17 @@ class _Server:
         except SandboxError as error:
             raise SandboxError(f"{self._name}: {error}{self.last_words()}") from error
         return box
+
+    async def _have(self, key: str, tree: Path) -> None:
+        """Make sure that the fork server has the tree; several boxes may wait for the same transfer."""
+        task = self._trees.pop(key, None) or asyncio.create_task(self._transfer(key, tree))
+        self._trees[key] = task
+        try:
+            await asyncio.shield(task)
+        except BaseException:
+            if task.done():
+                self._trees.pop(key, None)
+            raise
 
     def _slots(self) -> asyncio.Semaphore:
         loop = asyncio.get_running_loop()
@@ -188,23 +190,27 @@ class _Server:
             await self._send({"op": "kill", "box": name})
 
     async def _transfer(self, key: str, tree: Path) -> None:
-        for old in [name for name in self._trees if not self._users.get(name) and name != key][: len(self._trees) - KEPT_TREES]:
-            del self._trees[old]
-            await self._send({"op": "drop", "key": old})
         fd = await asyncio.to_thread(tar_of, tree)
         try:
+            self._bytes[key] = os.fstat(fd).st_size
             await self._send({"op": "tree", "key": key}, fd)
         finally:
             os.close(fd)
+        for old in [name for name in self._trees if name in self._bytes and not self._users.get(name)]:
+            if sum(self._bytes.values()) <= KEPT_TREE_BYTES:
+                break
+            del self._trees[old], self._bytes[old]
+            await self._send({"op": "drop", "key": old})
 
     async def _send(self, message: Message, *fds: int) -> None:
         body = json.dumps(message).encode()
-        while True:
-            try:
-                socket.send_fds(self._control, [body], fds)
-                return
-            except BlockingIOError:
-                await asyncio.sleep(0.005)
+        async with asyncio.timeout(OPEN_S):
+            while True:
+                try:
+                    socket.send_fds(self._control, [body], fds)
+                    return
+                except BlockingIOError:
+                    await asyncio.sleep(0.005)
 
 
 def tree_key(tree: Path) -> str:

@@ -13,7 +13,9 @@ import json
 import os
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
@@ -47,8 +49,11 @@ _OPTIONS = [
     "-o",
     "addopts=",
 ]
-_INI_FILES = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml")
-_SHARED_INI_FILES = ("pyproject.toml", "tox.ini", "setup.cfg")
+_OWN_FILES = ("conftest.py", "pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml")
+_SHARED_FILES = ("tox.ini", "setup.cfg")
+_PYPROJECT = "pyproject.toml"
+_HARMLESS = frozenset(("testpaths", "pythonpath", "addopts"))
+"""Options that do not bear on a run of given files, or that `Runner` takes care of."""
 
 
 class Runner:
@@ -85,8 +90,10 @@ class Runner:
         sys.path.insert(0, self._work)
         importlib.invalidate_caches()
         tempfile.tempdir = None
-        if self._session is None or _configures_pytest(self._work, files):
+        entries = None if self._session is None else _settings(self._work, files)
+        if self._session is None or entries is None:
             return int(pytest.main(self._arguments(files), plugins=[self._reporter]))
+        sys.path[:0] = [os.path.normpath(os.path.join(self._work, entry)) for entry in entries]
         self._session.config.args = files
         return _finish(self._session)
 
@@ -110,19 +117,34 @@ def _finish(session: pytest.Session) -> int:
     return int(session.exitstatus)
 
 
-def _configures_pytest(work: str, files: Iterable[str]) -> bool:
-    """Whether anything between the root and `files` speaks to pytest: a conftest or a configuration."""
+def _settings(work: str, files: Iterable[str]) -> list[str] | None:
+    """Folders to import from, when that is all that the tree tells pytest; `None` when pytest has to read it itself."""
     folders = {""}
     for name in files:
         parts = name.split("/")[:-1]
         folders.update("/".join(parts[: count + 1]) for count in range(len(parts)))
     for folder in folders:
         place = os.path.join(work, folder)
-        if any(_is_file(place, name) for name in ("conftest.py", *_INI_FILES)):
-            return True
-        if any(_mentions_pytest(os.path.join(place, name)) for name in _SHARED_INI_FILES):
-            return True
-    return False
+        if any(_is_file(place, name) for name in _OWN_FILES) or any(_mentions_pytest(os.path.join(place, name)) for name in _SHARED_FILES):
+            return None
+        if folder and _mentions_pytest(os.path.join(place, _PYPROJECT)):
+            return None
+    return _plain_pyproject(os.path.join(work, _PYPROJECT))
+
+
+def _plain_pyproject(path: str) -> list[str] | None:
+    if not _mentions_pytest(path):
+        return []
+    try:
+        with open(path, "rb") as file:
+            table = tomllib.load(file).get("tool", {}).get("pytest", {})
+        options = table.get("ini_options", {})
+        if set(table) - {"ini_options"} or set(options) - _HARMLESS:
+            return None
+        entries = options.get("pythonpath", [])
+        return entries.split() if isinstance(entries, str) else [str(entry) for entry in entries]
+    except (OSError, ValueError, AttributeError, TypeError):
+        return None
 
 
 def _mentions_pytest(path: str) -> bool:
@@ -153,6 +175,11 @@ class _Reporter:
         while view:
             view = view[os.write(self._fd, view) :]
 
+    def pytest_collect_directory(self, path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+        if (path / "__init__.py").is_file():
+            return None
+        return _NarrowFolder.from_parent(parent, path=path, ids=self._ids)
+
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         wanted = [item for item in items if item.nodeid in self._ids or item.nodeid.partition("::")[0] in self._ids]
@@ -182,6 +209,24 @@ class _Reporter:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         self.emit(end=int(exitstatus))
+
+
+class _NarrowFolder(pytest.Directory):
+    """A folder that collects the files asked for and the ways to them: pytest's own asks its plugins about every entry."""
+
+    def __init__(self, path: Path, parent: pytest.Collector, ids: set[str], **rest: Any) -> None:
+        super().__init__(path=path, parent=parent, **rest)
+        files = [self.config.rootpath / name.partition("::")[0] for name in ids]
+        self._wanted = {str(place) for file in files for place in (file, *file.parents)}
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        with os.scandir(self.path) as entries:
+            wanted = sorted((entry.name, entry.is_dir()) for entry in entries if entry.path in self._wanted)
+        for name, is_folder in wanted:
+            if not is_folder:
+                yield from self.ihook.pytest_collect_file(file_path=self.path / name, parent=self)
+            elif collector := self.ihook.pytest_collect_directory(path=self.path / name, parent=self):
+                yield collector
 
 
 def _last_words(longrepr: object) -> str:

@@ -20,6 +20,7 @@ from forge.errors import SandboxError
 from forge.fakes.sandbox import FakeProvider
 from forge.records import FileEdit, Limits
 from forge.seams import Sandbox, SandboxProvider
+from sandboxes import zygote
 from sandboxes.confined import ConfinedProvider
 from sandboxes.docker import DockerProvider, engine_problem
 from sandboxes.local import LocalProvider
@@ -678,3 +679,20 @@ def _until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
 def test_the_engine_probe_names_its_problem() -> None:
     problem = engine_problem()
     assert problem == "" or len(problem) > 5
+
+
+def test_a_fork_server_forgets_unused_trees_over_its_budget(benches: Callable[[str], Bench], tmp_path: Path, monkeypatch: Any) -> None:
+    bench = benches("bubblewrap")
+    # The budget is a constant: no test should need 256 MiB of trees.
+    monkeypatch.setattr(zygote, "KEPT_TREE_BYTES", 0)
+    others = [Bench(bench.provider, tmp_path / name, bench._runner) for name in ("a", "b", "a", "b")]
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "name").write_text(name)
+    assert [other.do(lambda box: box.read("name")) for other in others] == ["a", "b", "a", "b"]
+
+    async def overlapping() -> list[str | None]:
+        async with others[0].box() as first, others[1].box() as second, others[2].box() as third:
+            return [await box.read("name") for box in (first, second, third)]
+
+    assert bench.run(overlapping()) == ["a", "b", "a"]
