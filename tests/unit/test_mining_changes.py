@@ -139,7 +139,7 @@ def test_generation_examples_carry_edits_that_reproduce_the_commit(tmp_path: Pat
         after = {file.path: file.after or "" for file in source.files}
         for example in examples_of(change, "brief"):
             if example.stage == "generation":
-                made = apply_edits(parse_edits(example.completion), before, change.touched)
+                made = apply_edits(parse_edits(example.completion, change.touched), before, change.touched)
                 assert all(edit.content == after[edit.path] for edit in made)
     history.close()
 
