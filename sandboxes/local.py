@@ -69,7 +69,7 @@ def command(bwrap: str, control: int, passwd: int) -> list[str]:
     inner = [bwrap, *_namespaces(), *_environment(), *_view(passwd), *_agent(control)]
     if os.getuid() != 0:
         return inner
-    outer = ["--die-with-parent", *_binds(), "--dev-bind", "/dev", "/dev", "--bind", "/proc", "/proc", "--perms", "1777", "--tmpfs", "/tmp"]
+    outer = ["--die-with-parent", "--dev-bind", "/dev", "/dev", "--bind", "/proc", "/proc", "--perms", "1777", "--tmpfs", "/tmp", *_binds()]
     outer += [*_ways_to(PROGRAM), "--ro-bind", str(PROGRAM), str(PROGRAM)]
     caps = ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     return [bwrap, *outer, *caps, os.path.realpath(sys.executable), "-I", "-S", "-c", _DROP, str(unprivileged_uids()), *inner]
