@@ -85,8 +85,8 @@ def improve(
             return run_job(address, carried, screen.line, environment=environment, upload=checkout())
         screen.line("  … starting a private Ray")
         with private_ray(config.ray) as local:
-            screen.line(f"  Ray dashboard: {local}")
-            return run_job(local, carried, screen.line, environment=environment)
+            screen.line(f"  Ray dashboard: {local.address} (it asks for the token in {local.token_file})")
+            return run_job(local.address, carried, screen.line, environment=environment, headers=local.headers)
 
 
 @app.command()

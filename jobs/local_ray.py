@@ -1,7 +1,8 @@
-"""A private Ray for one run on this machine: started as a child, reachable from this machine only, ended by its pid.
+"""A private Ray for one run on this machine: started as a child, used with a token of its own, ended by its pid.
 
-It listens on the loopback address without a token, so every user of this machine could submit jobs to it while it
-runs: on a shared machine give `--address` of a cluster with token authentication instead.
+Only its dashboard listens on the loopback address: Ray binds its own ports to every interface even when it is told a
+loopback node address. So it runs with token authentication, and the token lies in a file that this user alone can read.
+The token does not cover the Prometheus ports (numbers only) nor what is served by Ray Serve.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -20,6 +22,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -31,13 +34,12 @@ log = logging.getLogger(__name__)
 LOOPBACK = "127.0.0.1"
 # Short on purpose: the paths of Ray's sockets must stay under 107 bytes.
 PLACE, PREFIX = Path("/tmp"), "forge-ray-"  # noqa: S108
-OWNER = "owner"
-"""File with the id of the process that started a Ray."""
+OWNER, TOKEN = "owner", "token"
+"""Files with the id of the process that started a Ray, and with its token."""
 START_TIMEOUT_S = 180.0
 """A calm machine takes about 10 s; this is for one that others keep busy."""
 END_TIMEOUT_S = 20.0
 ENVIRONMENT = {
-    "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
     # Workers run at nice 15 otherwise.
     "RAY_worker_niceness": "0",
@@ -53,26 +55,45 @@ ENVIRONMENT = {
 """What the head is started with; every worker inherits it."""
 
 
+class PrivateRay(NamedTuple):
+    """A Ray that is up: the address of its dashboard, and the file that holds its token."""
+
+    address: str
+    token_file: Path
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request to the dashboard or the job server must carry."""
+        return {"Authorization": f"Bearer {self.token_file.read_text()}"}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process must have in its environment to connect."""
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token_file)}
+
+
 @contextmanager
-def private_ray(config: RayConfig) -> Iterator[str]:
-    """The dashboard address of a Ray that lives as long as the block; raises `EnvironmentLackError` if it cannot start."""
+def private_ray(config: RayConfig) -> Iterator[PrivateRay]:
+    """A Ray that lives as long as the block; raises `EnvironmentLackError` if it cannot start."""
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=PLACE))
     (folder / OWNER).write_text(str(os.getpid()))
     output = folder / "start.log"
-    address = f"http://{LOOPBACK}:{config.dashboard_port}"
+    (folder / TOKEN).touch(mode=0o600)
+    (folder / TOKEN).write_text(secrets.token_hex(32))
+    private = PrivateRay(f"http://{LOOPBACK}:{config.dashboard_port}", folder / TOKEN)
     with output.open("wb") as stream:
         head = subprocess.Popen(
             _command(config, folder),
             stdout=stream,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env=environment(os.environ),
+            env=environment(os.environ) | private.environment,
             start_new_session=True,
             preexec_fn=_end_with_parent,
         )
     try:
-        _wait_until_up(head, address, output)
-        yield address
+        _wait_until_up(head, private, output)
+        yield private
     finally:
         _end(head)
         shutil.rmtree(folder, ignore_errors=True)
@@ -142,15 +163,17 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
-def _wait_until_up(head: subprocess.Popen[bytes], address: str, output: Path) -> None:
+def _wait_until_up(head: subprocess.Popen[bytes], private: PrivateRay, output: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if head.poll() is not None:
             raise EnvironmentLackError(f"Ray did not start: {_last_words(output)}; see forge doctor")
-        if _answers(f"{address}/api/version") and _answers(f"{address}/api/jobs/"):
+        if _answers(private, "/api/version") and _answers(private, "/api/jobs/"):
             return
         time.sleep(0.2)
-    raise EnvironmentLackError(f"Ray did not answer at {address} within {START_TIMEOUT_S:.0f} s: {_last_words(output)}; see forge doctor")
+    raise EnvironmentLackError(
+        f"Ray did not answer at {private.address} within {START_TIMEOUT_S:.0f} s: {_last_words(output)}; see forge doctor"
+    )
 
 
 def _runs_in(process: psutil.Process, folder: Path) -> bool:
@@ -162,10 +185,11 @@ def _runs_in(process: psutil.Process, folder: Path) -> bool:
     return any(str(folder) in text for text in told)
 
 
-def _answers(url: str) -> bool:
+def _answers(private: PrivateRay, path: str) -> bool:
+    request = urllib.request.Request(private.address + path, headers=private.headers)  # noqa: S310  http on loopback, our own
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=5) as response:
+        with opener.open(request, timeout=5) as response:
             return bool(response.status == 200)
     except OSError:
         return False

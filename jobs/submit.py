@@ -20,23 +20,30 @@ from forge.errors import EnvironmentLackError
 
 
 def run_job(
-    address: str, arguments: Iterable[str], show: Callable[[str], None], *, environment: Mapping[str, str], upload: Path | None = None
+    address: str,
+    arguments: Iterable[str],
+    show: Callable[[str], None],
+    *,
+    environment: Mapping[str, str],
+    headers: Mapping[str, str] | None = None,
+    upload: Path | None = None,
 ) -> int:
     """Exit code of `jobs.improve` run as a job at `address`; each line of its log goes to `show`.
 
-    `upload` is the checkout that the cluster's machines get a copy of; none when they see this one's files.
+    `headers` carry the token of a Ray that this process's environment does not name. `upload` is the checkout that
+    the cluster's machines get a copy of; none when they see this one's files.
     Ctrl-C stops the job and raises `KeyboardInterrupt`.
     """
     logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
     try:
-        client = JobSubmissionClient(address)
+        client = JobSubmissionClient(address, headers=dict(headers or {}))
         python = shlex.quote(sys.executable) if upload is None else "python"
         runtime: dict[str, Any] = {"env_vars": dict(environment)}
         if upload is not None:
             runtime |= {"working_dir": str(upload), "excludes": [".git", ".venv", "workspace", "dist"]}
         job = _submit(client, f"{python} -m jobs.improve {shlex.join(arguments)}", runtime)
     except (OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0][:300]
+        reason = [line for line in str(error).splitlines() if len(line) > 3][-1].strip()[:300]
         raise EnvironmentLackError(
             f"no Ray takes jobs at {address}: {reason}; give the dashboard's address, such as http://127.0.0.1:8265"
         ) from error
@@ -59,7 +66,7 @@ def overrides_of(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 
 def _submit(client: JobSubmissionClient, command: str, runtime: dict[str, Any], within_s: float = 60.0) -> str:
-    """The id of the job. A Ray that has just started answers before its agent takes jobs, and a busy one may hang up: so
+    """The id of the job. A Ray that has just started answers before its agent takes jobs, and a busy one hangs up: so
     this asks again, under an id of its own, which Ray accepts only once."""
     job = f"forge-{uuid.uuid4().hex[:12]}"
     deadline = time.monotonic() + within_s
@@ -69,7 +76,7 @@ def _submit(client: JobSubmissionClient, command: str, runtime: dict[str, Any], 
         except (OSError, RuntimeError) as error:
             if "already exists" in str(error):
                 return job
-            passing = isinstance(error, OSError) or "No available agent" in str(error)
+            passing = isinstance(error, OSError) or "status code 5" in str(error)
             if not passing or time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
