@@ -37,6 +37,10 @@ app.add_typer(nano, name="nano")
 Arguments = Annotated[list[str] | None, typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", show_default=False)]
 
 
+INTERRUPTED = 130
+"""What typer makes of Ctrl-C."""
+
+
 def entry() -> None:
     """Run the command line of this process and exit with its code."""
     sys.exit(main(sys.argv[1:]))
@@ -45,17 +49,16 @@ def entry() -> None:
 def main(argv: Sequence[str]) -> int:
     """Exit code of a command line: 0, that of a `ForgeError` (2 for bad input), 130 after Ctrl-C."""
     try:
-        code = app(list(argv), standalone_mode=False)
+        code = int(app(list(argv), standalone_mode=False) or 0)
     except ForgeError as error:
         print(f"forge: {error}", file=sys.stderr)
         return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        print("forge: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
     except typer.TyperException as error:
         print(f"forge: {error.format_message().rstrip('.')}; see forge --help", file=sys.stderr)
         return 2
-    return int(code or 0)
+    if code == INTERRUPTED:
+        print("forge: stopped; the same command goes on from here", file=sys.stderr)
+    return code
 
 
 @app.command()
