@@ -6,6 +6,7 @@ ended. The driver alone writes the ledger and the stores; everything heavy happe
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import shutil
@@ -68,6 +69,7 @@ class Loop:
     def run(self) -> list[RoundReport]:
         """The reports of all rounds; the workspace then holds everything that the report is made of."""
         self.progress.say(f"  sandbox: {self.sandbox.name} ({self.sandbox.why})")
+        asyncio.run(self._sweep())
         if len(self.ledger.rounds()) < self.config.rounds.rft + 2:
             self.training.warm_up()
         repos, transfer = self.history()
@@ -87,6 +89,16 @@ class Loop:
             self._pool.close()
         self.training.close()
         self.ledger.close()
+
+    async def _sweep(self) -> None:
+        """Remove the boxes that dead runs left behind."""
+        provider = self.sandbox.make()
+        try:
+            removed = await provider.sweep()
+        finally:
+            await provider.close()
+        if removed:
+            self.progress.say(f"  {removed} leftovers of dead runs removed")
 
     # Phases before the rounds
 
