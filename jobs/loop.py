@@ -21,7 +21,6 @@ from forge.evals.stage_scores import Truth, truth_of
 from forge.evals.steps import solved_by_task, step_report
 from forge.mining.history import open_history
 from forge.mining.on_ray import MiningCounts, mine
-from forge.nano.repository import generate
 from forge.observe.on_ray import RayTracker
 from forge.observe.progress import PhaseProgress, Progress
 from forge.records import STAGES, AdapterRef, Example, Outcome, RoundReport, StepReport, Task, Trajectory
@@ -38,7 +37,7 @@ from forge.store.workspace import Workspace
 from forge.tasks.on_ray import TaskCounts, TaskSet, build_tasks
 from forge.training.on_ray import TrainingService
 from forge.training.progress import TrainProgress
-from jobs.wiring import ProviderFactory, RunnerFactory, base_folder, hidden_files, train_job
+from jobs.wiring import ProviderFactory, RunnerFactory, base_folder, hidden_files, make_practice, sweep, train_job
 from sandboxes.pick import pick
 from serve import app as endpoint
 
@@ -69,7 +68,8 @@ class Loop:
     def run(self) -> list[RoundReport]:
         """The reports of all rounds; the workspace then holds everything that the report is made of."""
         self.progress.say(f"  sandbox: {self.sandbox.name} ({self.sandbox.why})")
-        asyncio.run(self._sweep())
+        if removed := asyncio.run(sweep(ProviderFactory(kind=self.sandbox.name))):
+            self.progress.say(f"  {removed} leftovers of dead runs removed")
         if len(self.ledger.rounds()) < self.config.rounds.rft + 2:
             self.training.warm_up()
         repos, transfer = self.history()
@@ -90,16 +90,6 @@ class Loop:
         self.training.close()
         self.ledger.close()
 
-    async def _sweep(self) -> None:
-        """Remove the boxes that dead runs left behind."""
-        provider = self.sandbox.make()
-        try:
-            removed = await provider.sweep()
-        finally:
-            await provider.close()
-        if removed:
-            self.progress.say(f"  {removed} leftovers of dead runs removed")
-
     # Phases before the rounds
 
     def history(self) -> tuple[dict[str, Path], tuple[str, ...]]:
@@ -112,7 +102,7 @@ class Loop:
             phase.total(len(repos), unit="repositories")
             for name, folder in repos.items():
                 if not (folder / ".git" / "forge-complete").exists():
-                    self._generate(name, folder)
+                    make_practice(practice, self.config.seed, name, folder)
                 phase.advance(now=name)
             phase.result(f"{len(repos)} practice repositories, {len(self.config.history.repos)} of yours")
         self.ledger.finish_phase("history")
@@ -428,19 +418,6 @@ class Loop:
 
     def _log_round(self, number: int) -> None:
         self.tracker.log({"round": float(number)})
-
-    def _generate(self, name: str, folder: Path) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        practice = self.config.history.practice
-        generate(
-            folder,
-            seed=self.config.seed,
-            name=name,
-            commits=practice.commits,
-            modules=practice.modules,
-            difficulty=practice.difficulty,
-        )
-        (folder / ".git" / "forge-complete").touch()
 
     def _is_practice(self, path: Path) -> bool:
         return path.is_relative_to(self.workspace.root / "repositories")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from forge import nano
-from forge.config import BaseModelConfig, ForgeConfig
+from forge.config import BaseModelConfig, ForgeConfig, PracticeConfig
 from forge.endpoint.client import EndpointModel
 from forge.endpoint.tokens import BaseTokenizer
 from forge.errors import EnvironmentLackError
+from forge.nano.repository import generate
 from forge.records import STAGES, Record
 from forge.rollouts.rollout import Runner
 from forge.seams import SandboxProvider, TrainJob
@@ -57,6 +59,22 @@ class RunnerFactory(Record):
             hidden=self.hidden,
             run_id=self.run_id,
         )
+
+
+async def sweep(make_provider: ProviderFactory) -> int:
+    """Number of boxes that dead runs left behind, now removed."""
+    provider = make_provider()
+    try:
+        return await provider.sweep()
+    finally:
+        await provider.close()
+
+
+def make_practice(config: PracticeConfig, seed: int, name: str, folder: Path) -> None:
+    """A whole practice repository in `folder`, marked as such; what an interrupted run left there is removed."""
+    shutil.rmtree(folder, ignore_errors=True)
+    generate(folder, seed=seed, name=name, commits=config.commits, modules=config.modules, difficulty=config.difficulty)
+    (folder / ".git" / "forge-complete").touch()
 
 
 def max_answer_tokens(config: ForgeConfig) -> dict[str, int]:
