@@ -96,7 +96,17 @@ def hunks_between(path: str, before: str, after: str, symbols: Sequence[Symbol] 
                 break
         if a < b:
             hunks.append(Hunk(path=path, symbol=home.key if home else "", old=tuple(old[a:b]), new=tuple(new[c:d])))
+    if before != after and not _rebuilds(hunks, path, before, after):
+        return [Hunk(path=path, old=tuple(old), new=tuple(new))]  # places that grew into each other: the file as one
     return hunks
+
+
+def _rebuilds(hunks: Sequence[Hunk], path: str, before: str, after: str) -> bool:
+    try:
+        edits = apply_edits(hunks, {path: before})
+    except StageError:
+        return True  # needs scopes to be told apart, or is refused when applied: never applied wrongly
+    return [edit.content for edit in edits] == [after]
 
 
 def _find(lines: list[str], hunk: Hunk, scopes: Sequence[Symbol]) -> int:
