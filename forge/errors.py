@@ -63,3 +63,9 @@ class TrainingError(ForgeError):
 
 class StoreError(ForgeError):
     """The workspace is corrupt, held by another run, or written by another schema version."""
+
+
+class WorkspaceError(StoreError):
+    """The workspace that was asked for cannot be used: another run holds it, or it is not of this schema. Nothing has started."""
+
+    exit_code = 2

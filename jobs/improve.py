@@ -21,6 +21,9 @@ from jobs import preflight
 from jobs.loop import Loop
 from jobs.summary import summarise, table
 
+RAY_COPIES = "working_dir_files"
+"""The folder of a Ray session in which uploaded working directories lie."""
+
 
 def main(argv: Sequence[str]) -> int:
     """Exit code of the job: 0, or that of a `ForgeError`, whose sentence goes to standard error."""
@@ -62,7 +65,15 @@ def _config(argv: Sequence[str]) -> ForgeConfig:
     overrides = [a for a in given.arguments if "=" in a]
     if given.repo:
         overrides.append(f"history.repos={[str(Path(r).expanduser().resolve()) for r in given.repo]}")
-    return configuration.load(paths, overrides)
+    return _kept(configuration.load(paths, overrides))
+
+
+def _kept(config: ForgeConfig) -> ForgeConfig:
+    """The config with a workspace that outlives the job: `ray job submit --working-dir` runs in a copy that Ray deletes."""
+    in_copy = RAY_COPIES in Path.cwd().parts
+    if not in_copy or Path(config.workspace).expanduser().is_absolute():
+        return config
+    return config.model_copy(update={"workspace": f"~/forge/{config.workspace}"})
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from forge.store.workspace import Workspace
 from forge.tasks.on_ray import TaskCounts, TaskSet, build_tasks
 from forge.training.on_ray import TrainingService
 from forge.training.progress import TrainProgress
+from jobs.canary import check_adapters
 from jobs.wiring import ProviderFactory, RunnerFactory, base_folder, hidden_files, make_practice, sweep, train_job
 from sandboxes.pick import pick
 from serve import app as endpoint
@@ -271,6 +272,9 @@ class Loop:
         with self._phase(step, what) as phase:
             phase.now("the endpoint loads its adapters")
             self._deploy([*self.adapters.promoted().values(), *candidates])
+            if candidates:
+                phase.now("the canary compares the endpoint with what was trained")
+                check_adapters(self.config, self._urls, candidates)
             phase.total(len(assignments), done=len(assignments) - len(todo), unit="rollouts")
             solved = 0
             for done, trajectory in enumerate(self._rollouts().collect(todo), 1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
 import psutil
 
@@ -12,7 +13,7 @@ import forge
 from forge.evals import summary
 from forge.evals.steps import solved_by_task
 from forge.evals.summary import BaseNote, RunSummary
-from forge.records import Trajectory
+from forge.records import AdapterRef, Trajectory
 from forge.training.base import weights_sha256
 from jobs.loop import Loop
 
@@ -59,7 +60,7 @@ def summarise(loop: Loop) -> RunSummary:
         dropped=_dropped(loop, everything),
         stage_scores={step.name: step.stage_scores for step in steps},
         rounds=tuple(rounds),
-        lineage=tuple(loop.adapters.promoted().values()),
+        lineage=tuple(_told(loop, ref) for ref in loop.adapters.promoted().values()),
         stories=summary.choose_stories(last, {task.id: task for task in loop.taskset.tasks}),
     )
 
@@ -76,6 +77,13 @@ def table(found: RunSummary) -> str:
         change = f"{found.paired.difference:+.1%} from {found.reference} to the last promoted step, paired p = {found.paired.p:.2g}"
         lines.append(f"  {change}, on {found.heldout.tasks} held-out tasks")
     return "\n".join([*lines, ""])
+
+
+def _told(loop: Loop, ref: AdapterRef) -> AdapterRef:
+    """The adapter with its path from the workspace on: a report is read elsewhere too."""
+    path = Path(ref.path)
+    root = loop.workspace.root
+    return ref.model_copy(update={"path": str(path.relative_to(root))}) if path.is_relative_to(root) else ref
 
 
 def _base_note(loop: Loop, name: str) -> BaseNote:

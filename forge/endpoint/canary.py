@@ -7,6 +7,7 @@ It does not protect against an adapter that is bad in both places.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from forge.records import Record
@@ -28,6 +29,10 @@ class Probe(Record):
     logprobs: tuple[float, ...]
 
 
+PROBED_TOKENS = 8
+"""Tokens of an answer that are probed: a wrong adapter shows within the first few."""
+
+
 class CanaryReport(Record):
     """What the comparison found; `worst` is the largest difference in nats over all tokens of all probes."""
 
@@ -38,11 +43,20 @@ class CanaryReport(Record):
     probes: int
 
 
+def probes_of(prompt_ids: Sequence[int], completion_ids: Sequence[int], logprobs: Sequence[float]) -> list[Probe]:
+    """One probe for each of the answer's first tokens, given those before it."""
+    answer = list(zip(completion_ids, logprobs, strict=True))[:PROBED_TOKENS]
+    return [
+        Probe(prompt_ids=(*prompt_ids, *completion_ids[:place]), token_ids=(token,), logprobs=(value,))
+        for place, (token, value) in enumerate(answer)
+    ]
+
+
 async def check(model: ChatModel, model_id: str, probes: Sequence[Probe], *, tolerance: float = TOLERANCE_FLOAT32) -> CanaryReport:
     """How far `model_id` on the endpoint is from the training side. Raises `EndpointError` as `ChatModel` does."""
     if not probes:
         raise ValueError("a canary without probes would pass anything; give at least one")
-    differences = [await _difference(model, model_id, probe) for probe in probes]
+    differences = await asyncio.gather(*(_difference(model, model_id, probe) for probe in probes))
     worst = max(differences)
     return CanaryReport(model_id=model_id, passed=worst <= tolerance, worst=worst, worst_probe=differences.index(worst), probes=len(probes))
 

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import yaml
 
-from forge.errors import ConfigError, StoreError
+from forge.errors import ConfigError, WorkspaceError
 from forge.store import atomic
 
 SCHEMA = 1
@@ -37,7 +37,7 @@ class Workspace:
     def open(cls, root: Path) -> Workspace:
         """The workspace at `root`, made if need be and held by this process until `close` or its death.
 
-        Raises `StoreError` when another live run holds it, its schema is another, or the folder is not forge's.
+        Raises `WorkspaceError` when another live run holds it, its schema is another, or the folder is not forge's.
         """
         workspace = cls(root)
         workspace._check_or_make()
@@ -122,22 +122,22 @@ class Workspace:
     def _check_or_make(self) -> None:
         marker = self.root / "workspace.json"
         if self.root.is_file():
-            raise StoreError(f"{self.root} is a file, not a folder; choose another workspace")
+            raise WorkspaceError(f"{self.root} is a file, not a folder; choose another workspace")
         if not marker.exists():
             others = (
                 [entry.name for entry in self.root.iterdir() if not entry.name.startswith(atomic.TEMPORARY)] if self.root.exists() else []
             )
             if others:
-                raise StoreError(
+                raise WorkspaceError(
                     f"{self.root} holds {others[0]!r} but no workspace of forge; choose an empty or new folder with workspace=PATH"
                 )
             atomic.write_text(marker, json.dumps({"schema": SCHEMA}))
         try:
             found = json.loads(marker.read_text(encoding="utf-8"))["schema"]
         except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{marker} is not readable ({error}); the workspace is damaged: choose another with workspace=PATH") from error
+            raise WorkspaceError(f"{marker} is not readable ({error}); the workspace is damaged: choose another with workspace=PATH") from error
         if found != SCHEMA:
-            raise StoreError(f"{self.root} has workspace schema {found}, this forge writes {SCHEMA}; choose another with workspace=PATH")
+            raise WorkspaceError(f"{self.root} has workspace schema {found}, this forge writes {SCHEMA}; choose another with workspace=PATH")
 
     def _take_lock(self) -> None:
         """Hold an flock on `lock`: the kernel frees it when its holder dies, so a stale one is simply taken over."""
@@ -148,7 +148,7 @@ class Workspace:
             file.seek(0)
             holder = file.read().strip() or "another process"
             file.close()
-            raise StoreError(f"{self.root} is in use by {holder}; wait for it, stop it, or choose another with workspace=PATH") from error
+            raise WorkspaceError(f"{self.root} is in use by {holder}; wait for it, stop it, or choose another with workspace=PATH") from error
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()

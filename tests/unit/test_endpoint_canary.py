@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from forge.endpoint.canary import Probe, check
+from forge.endpoint.canary import PROBED_TOKENS, Probe, check, probes_of
 from forge.errors import EndpointError
 from forge.fakes.chat_model import FakeChatModel
 from forge.seams import Sample, SampleRequest
@@ -48,3 +48,12 @@ def test_a_version_that_is_not_loaded_is_an_error_and_not_a_failure() -> None:
 def test_no_probes_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         asyncio.run(check(server_off_by(0.0), "review@r1-aa", []))
+
+
+def test_an_answer_becomes_one_probe_a_token_given_those_before_it() -> None:
+    probes = probes_of((5, 6), (7, 8), (-0.1, -0.2))
+    assert [(p.prompt_ids, p.token_ids, p.logprobs) for p in probes] == [((5, 6), (7,), (-0.1,)), ((5, 6, 7), (8,), (-0.2,))]
+
+
+def test_of_a_long_answer_only_the_beginning_is_probed() -> None:
+    assert len(probes_of((1,), range(50), [0.0] * 50)) == PROBED_TOKENS

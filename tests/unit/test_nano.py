@@ -12,6 +12,7 @@ import pytest
 
 from forge.nano.base_families import BASE_FAMILIES
 from forge.nano.corpus import rows
+from forge.nano.drills import FIRST_TOKEN, WIDTHS, drills
 from forge.nano.functions import evaluate, make
 from forge.nano.practice_families import PRACTICE_FAMILIES
 from forge.nano.repository import generate
@@ -103,3 +104,13 @@ def test_the_corpus_teaches_every_stage_from_base_families_alone() -> None:
     families = {row.lineage.repo.removeprefix("nano/") for row in made}
     assert families <= {family.name for family in BASE_FAMILIES} | {"random"}
     assert [row.content_hash() for row in made] == [row.content_hash() for group in rows(7, 60) for row in group]
+
+
+def test_in_a_drill_only_what_has_come_before_has_weight() -> None:
+    batches = list(drills(random.Random(0), vocabulary=300, batch_tokens=640))
+    assert len(batches) == sum(steps for _, steps in WIDTHS)
+    for tokens, weights in (row for batch in batches[::17] for row in batch):
+        assert len(tokens) == len(weights) and min(tokens) >= FIRST_TOKEN and max(tokens) < 300
+        for place, weight in enumerate(weights):
+            pair = tokens[place - 1 : place + 1]
+            assert weight == 0.0 or any(tokens[i : i + 2] == pair for i in range(place - 1))

@@ -1,0 +1,39 @@
+"""Before adapters are evaluated: does the endpoint answer with the weights that training saved?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from forge.config import ForgeConfig
+from forge.endpoint import canary
+from forge.endpoint.client import EndpointModel
+from forge.errors import EndpointError
+from forge.records import STAGES, AdapterRef
+from forge.training.artefact import read_canaries
+
+
+def check_adapters(config: ForgeConfig, urls: Mapping[str, str], refs: Sequence[AdapterRef]) -> float:
+    """The largest difference in nats over all of `refs`; raises `EndpointError` when one answers unlike it was trained."""
+    return asyncio.run(_check(config, urls, refs))
+
+
+async def _check(config: ForgeConfig, urls: Mapping[str, str], refs: Sequence[AdapterRef]) -> float:
+    tolerance = canary.TOLERANCE_BFLOAT16 if config.serve.gpus > 0 else canary.TOLERANCE_FLOAT32
+    model = EndpointModel(urls, stages={stage: config.stage(stage).base for stage in STAGES})
+    worst = 0.0
+    try:
+        for ref in refs:
+            saved = read_canaries(Path(ref.path))
+            probes = [probe for c in saved for probe in canary.probes_of(c.prompt_ids, c.completion_ids, c.logprobs)]
+            report = await canary.check(model, ref.model_id, probes, tolerance=tolerance)
+            if not report.passed:
+                raise EndpointError(
+                    f"the endpoint answers for {ref.model_id} unlike what was trained: logprobs differ by {report.worst:.3f} nats, "
+                    f"at most {tolerance} is rounding; it takes no traffic. Run the same command again to load it anew"
+                )
+            worst = max(worst, report.worst)
+    finally:
+        await model.close()
+    return worst
