@@ -61,6 +61,12 @@ class TrainingError(ForgeError):
     """A trainer refused its input (a merged base, an empty mask) or did not finish."""
 
 
+class BaseModelError(TrainingError):
+    """What was named as a base is none (an adapter, a merged export, no weights) or cannot be fetched. Nothing has started."""
+
+    exit_code = 2
+
+
 class StoreError(ForgeError):
     """The workspace is corrupt, held by another run, or written by another schema version."""
 

@@ -9,4 +9,8 @@ chosen and wired to seams; nothing imports `jobs`, and no decision about data or
     submit.py     a config to a Ray job: its log to the terminal, Ctrl-C to it, its exit code back
     doctor.py     what this machine has and lacks, with the cure
     improve.py    the job itself: the whole loop
+    loop.py       its phases in order: prepare.py before the rounds, rollouts.py in them, canary.py before an evaluation
+    context.py    what the phases share; wiring.py  which implementation stands behind each seam
+    summary.py    what a finished run says: the record of the report, and the table
+    explain.py    every config key with its meaning; nano.py  the base again from its recipe
 """

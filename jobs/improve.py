@@ -47,7 +47,7 @@ def run(config: ForgeConfig) -> None:
         progress.say(f"  workspace {workspace.root}{' (goes on from what is there)' if again else ''}")
         loop = Loop(config, workspace, progress)
         try:
-            loop.run()
+            loop.carry_out()
             found = summarise(loop)
             write_report(workspace.root, found)
             progress.say(table(found))

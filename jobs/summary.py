@@ -15,6 +15,7 @@ from forge.evals.steps import solved_by_task
 from forge.evals.summary import BaseNote, RunSummary
 from forge.records import AdapterRef, Trajectory
 from forge.training.base import weights_sha256
+from jobs.context import RunContext
 from jobs.loop import Loop
 
 STAND_IN = (
@@ -25,42 +26,43 @@ STAND_IN = (
 
 def summarise(loop: Loop) -> RunSummary:
     """The summary of a loop that has run to its end."""
-    rounds = loop.ledger.rounds()
+    run = loop.run
+    rounds = run.ledger.rounds()
     steps = [report.step for report in rounds]
-    everything = {step: loop.ledger.trajectories(step) for step in loop.ledger.steps()}
+    everything = {step: run.ledger.trajectories(step) for step in run.ledger.steps()}
     heldout = {step.name: loop.results(step.name, "heldout") for step in steps}
     transfer = {step.name: loop.results(step.name, "transfer") for step in steps}
-    paired = summary.gain({name: solved_by_task(found) for name, found in heldout.items()}, steps, seed=loop.config.seed)
-    phases = {phase.name: phase.seconds for phase in loop.ledger.phases()}
+    paired = summary.gain({name: solved_by_task(found) for name, found in heldout.items()}, steps, seed=run.config.seed)
+    phases = {phase.name: phase.seconds for phase in run.ledger.phases()}
     turns = [turn for found in everything.values() for trajectory in found for turn in trajectory.turns]
-    main, *others = [_base_note(loop, name) for name in sorted(loop.bases, key=lambda name: name != "main")]
+    main, *others = [_base_note(run, name) for name in sorted(run.bases, key=lambda name: name != "main")]
     last = [t for step in reversed(steps) for t in heldout[step.name]]
     return RunSummary(
-        name=loop.config.name,
-        seed=loop.config.seed,
+        name=run.config.name,
+        seed=run.config.seed,
         forge=forge.__version__,
         finished=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
         hardware=_hardware(),
         base=main,
         other_bases=tuple(others),
-        sandbox=loop.sandbox.name,
-        sandbox_why=loop.sandbox.why,
+        sandbox=run.sandbox.name,
+        sandbox_why=run.sandbox.why,
         heldout=summary.Evaluated(tasks=max(step.tasks for step in steps), steps=tuple(steps)),
         transfer=summary.evaluated(steps, transfer) if any(transfer.values()) else None,
         paired=paired,
         paired_p=paired.p if paired else None,
         wall_s=sum(phases.values()),
         phase_s=phases,
-        outcomes=loop.ledger.outcomes(),
-        outcomes_by_step={step: loop.ledger.outcomes(step) for step in everything},
+        outcomes=run.ledger.outcomes(),
+        outcomes_by_step={step: run.ledger.outcomes(step) for step in everything},
         prompt_tokens=sum(len(turn.prompt_ids) for turn in turns),
         completion_tokens=sum(len(turn.completion_ids) for turn in turns),
         tasks=loop.taskset.spread["side"],
-        examples=loop.mined.examples if loop.mined else {},
+        examples=loop.mined.examples,
         dropped=_dropped(loop, everything),
         stage_scores={step.name: step.stage_scores for step in steps},
         rounds=tuple(rounds),
-        lineage=tuple(_told(loop, ref) for ref in loop.adapters.promoted().values()),
+        lineage=tuple(_told(run.workspace.root, ref) for ref in run.adapters.promoted().values()),
         stories=summary.choose_stories(last, {task.id: task for task in loop.taskset.tasks}),
     )
 
@@ -79,18 +81,17 @@ def table(found: RunSummary) -> str:
     return "\n".join([*lines, ""])
 
 
-def _told(loop: Loop, ref: AdapterRef) -> AdapterRef:
+def _told(root: Path, ref: AdapterRef) -> AdapterRef:
     """The adapter with its path from the workspace on: a report is read elsewhere too."""
     path = Path(ref.path)
-    root = loop.workspace.root
     return ref.model_copy(update={"path": str(path.relative_to(root))}) if path.is_relative_to(root) else ref
 
 
-def _base_note(loop: Loop, name: str) -> BaseNote:
-    model = loop.config.bases[name].model
+def _base_note(run: RunContext, name: str) -> BaseNote:
+    model = run.config.bases[name].model
     nano = model == "nano"
     about = STAND_IN if nano else f"the frozen base {model}"
-    return BaseNote(model=model, sha256=weights_sha256(loop.bases[name]), about=about, stand_in=nano)
+    return BaseNote(model=model, sha256=weights_sha256(run.bases[name]), about=about, stand_in=nano)
 
 
 def _hardware() -> str:
@@ -99,7 +100,7 @@ def _hardware() -> str:
 
 
 def _dropped(loop: Loop, everything: Mapping[str, list[Trajectory]]) -> dict[str, dict[str, int]]:
-    dropped = {"mining": dict(loop.mined.drops) if loop.mined else {}, "tasks": dict(loop.taskset.counts.refused)}
-    dropped |= {report.name: report.dropped for report in loop.ledger.rounds() if report.dropped}
+    dropped = {"mining": dict(loop.mined.drops), "tasks": dict(loop.taskset.counts.refused)}
+    dropped |= {report.name: report.dropped for report in loop.run.ledger.rounds() if report.dropped}
     retries = sum(t.infra_retries for found in everything.values() for t in found)
     return dropped | ({"infrastructure": {"retries": retries}} if retries else {})

@@ -17,6 +17,7 @@ from forge.rollouts.rollout import Runner
 from forge.seams import SandboxProvider, TrainJob
 from forge.stages import REGISTRY
 from forge.store.trees import TreeStore
+from forge.training.base import locate
 from sandboxes.grading import BoxGrader
 from sandboxes.pick import Kind, pick
 
@@ -88,18 +89,7 @@ def base_folder(config: BaseModelConfig) -> Path:
         if not (nano.WEIGHTS / "model.safetensors").is_file():
             raise EnvironmentLackError("this install has no nano base; make it with forge nano build")
         return nano.WEIGHTS
-    folder = Path(config.model).expanduser()
-    if folder.is_dir():
-        return folder.resolve()
-    # Imported here: nothing else needs the hub, and most runs of the quickstart have no network.
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(config.model, revision=config.revision))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise EnvironmentLackError(f"the base {config.model} is neither a folder nor can it be fetched: {reason}") from error
+    return locate(config.model, config.revision).resolve()
 
 
 def train_job(config: ForgeConfig, stage: str, base: Path, rows: Path, output: Path) -> TrainJob:

@@ -135,9 +135,13 @@ class Workspace:
         try:
             found = json.loads(marker.read_text(encoding="utf-8"))["schema"]
         except (ValueError, KeyError, TypeError) as error:
-            raise WorkspaceError(f"{marker} is not readable ({error}); the workspace is damaged: choose another with workspace=PATH") from error
+            raise WorkspaceError(
+                f"{marker} is not readable ({error}); the workspace is damaged: choose another with workspace=PATH"
+            ) from error
         if found != SCHEMA:
-            raise WorkspaceError(f"{self.root} has workspace schema {found}, this forge writes {SCHEMA}; choose another with workspace=PATH")
+            raise WorkspaceError(
+                f"{self.root} has workspace schema {found}, this forge writes {SCHEMA}; choose another with workspace=PATH"
+            )
 
     def _take_lock(self) -> None:
         """Hold an flock on `lock`: the kernel frees it when its holder dies, so a stale one is simply taken over."""
@@ -148,7 +152,9 @@ class Workspace:
             file.seek(0)
             holder = file.read().strip() or "another process"
             file.close()
-            raise WorkspaceError(f"{self.root} is in use by {holder}; wait for it, stop it, or choose another with workspace=PATH") from error
+            raise WorkspaceError(
+                f"{self.root} is in use by {holder}; wait for it, stop it, or choose another with workspace=PATH"
+            ) from error
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()

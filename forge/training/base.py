@@ -14,36 +14,36 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import safe_open
 
-from forge.errors import TrainingError
+from forge.errors import BaseModelError
 
 MERGED_MARK = "merged.json"
 """A file of this name marks a folder as an export in which adapters were merged into the base."""
 
 
-def locate(base: str) -> Path:
-    """The folder of a base given as a folder or a hub id; what is no base raises `TrainingError`."""
-    folder = Path(base)
+def locate(base: str, revision: str | None = None) -> Path:
+    """The folder of a base given as a folder or a hub id; what is no base raises `BaseModelError`."""
+    folder = Path(base).expanduser()
     if not folder.is_dir():
-        folder = _from_hub(base)
+        folder = _from_hub(base, revision)
     refuse_unless_base(folder)
     return folder
 
 
 def refuse_unless_base(folder: Path) -> None:
-    """Raise `TrainingError` with the reason unless `folder` holds the full, unmerged weights of a model."""
+    """Raise `BaseModelError` with the reason unless `folder` holds the full, unmerged weights of a model."""
     if (folder / "adapter_config.json").exists():
-        raise TrainingError(f"{folder} is an adapter, not a base; adapters are always trained from the frozen base: name that")
+        raise BaseModelError(f"{folder} is an adapter, not a base; adapters are always trained from the frozen base: name that")
     if (folder / MERGED_MARK).exists() or _says_merged(folder / "manifest.json") or _says_merged(folder / "config.json"):
-        raise TrainingError(f"{folder} is a merged export, not a base; adapters are always trained from the frozen base: name that")
+        raise BaseModelError(f"{folder} is a merged export, not a base; adapters are always trained from the frozen base: name that")
     if not (folder / "config.json").exists():
-        raise TrainingError(f"{folder} has no config.json, so it is no base model; give a model folder or a hub id")
+        raise BaseModelError(f"{folder} has no config.json, so it is no base model; give a model folder or a hub id")
     weights = weight_files(folder)
     if not weights:
-        raise TrainingError(f"{folder} has no *.safetensors, so it is no base model; convert its weights to safetensors first")
+        raise BaseModelError(f"{folder} has no *.safetensors, so it is no base model; convert its weights to safetensors first")
     for file in weights:
         with safe_open(file, framework="np") as tensors:
             if any("lora_" in name for name in tensors.keys()):  # noqa: SIM118  not a mapping
-                raise TrainingError(f"{file} holds LoRA weights beside the base's; name the untouched base instead")
+                raise BaseModelError(f"{file} holds LoRA weights beside the base's; name the untouched base instead")
 
 
 def weights_sha256(folder: Path) -> str:
@@ -78,12 +78,13 @@ def _says_merged(file: Path) -> bool:
     return isinstance(content, dict) and bool(content.get("merged") or content.get("merged_adapters"))
 
 
-def _from_hub(base: str) -> Path:
+def _from_hub(base: str, revision: str | None) -> Path:
     try:
-        return Path(snapshot_download(base, local_files_only=True))
+        return Path(snapshot_download(base, revision=revision, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):
         pass
     try:
-        return Path(snapshot_download(base))
+        return Path(snapshot_download(base, revision=revision))
     except (OSError, HfHubHTTPError, HFValidationError) as error:
-        raise TrainingError(f"the base '{base}' is neither a folder nor a model that can be fetched: {error}") from error
+        reason = str(error).splitlines()[0][:200]
+        raise BaseModelError(f"the base '{base}' is neither a folder nor a model that can be fetched: {reason}") from error

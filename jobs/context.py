@@ -1,0 +1,54 @@
+"""What all phases of one run share: config, workspace, stores, the screen, and the sandbox that was picked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from forge.config import ForgeConfig
+from forge.observe.on_ray import RayTracker
+from forge.observe.progress import PhaseProgress, Progress
+from forge.records import STAGES
+from forge.store.adapters import FolderAdapterStore
+from forge.store.ledger import Ledger
+from forge.store.trees import TreeStore
+from forge.store.workspace import Workspace
+from jobs.wiring import base_folder
+from sandboxes.pick import pick
+
+
+class RunContext:
+    """The shared parts of one run in one workspace. The driver alone writes the ledger and the stores."""
+
+    def __init__(self, config: ForgeConfig, workspace: Workspace, progress: Progress) -> None:
+        self.config, self.workspace, self.progress = config, workspace, progress
+        self.began = time.time()
+        self.run_id = f"{config.name}-{config.seed}"
+        self.ledger = Ledger(workspace.ledger)
+        self.adapters = FolderAdapterStore(workspace.adapters, self.ledger)
+        self.trees = TreeStore(workspace.trees)
+        self.tracker = RayTracker()
+        self.sandbox = pick(config.sandbox.kind)
+        self.bases: Mapping[str, Path] = {name: base_folder(base) for name, base in config.bases.items()}
+
+    @contextmanager
+    def phase(self, name: str, what: str) -> Iterator[PhaseProgress]:
+        """A phase on the screen and, as running, in the ledger; whoever opens it marks it as finished."""
+        self.ledger.start_phase(name)
+        with self.progress.phase(name, what) as phase:
+            yield phase
+        self.ledger.touch_phase(name)
+
+    def base_models(self) -> dict[str, str]:
+        """Model ids when no stage has an adapter: the base of each."""
+        return {stage: self.config.stage(stage).base for stage in STAGES}
+
+    def promoted_models(self) -> dict[str, str]:
+        """Model ids of the promoted adapters, the base where there is none."""
+        return self.base_models() | {stage: ref.model_id for stage, ref in self.adapters.promoted().items()}
+
+    def close(self) -> None:
+        """Let go of the ledger."""
+        self.ledger.close()

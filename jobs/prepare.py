@@ -1,0 +1,91 @@
+"""The phases before the rounds: practice repositories, proven tasks, mined rows.
+
+Each may be called again and again: what is there already is taken, not made anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from forge.errors import ForgeError
+from forge.mining.history import open_history
+from forge.mining.on_ray import MiningCounts, mine
+from forge.tasks.on_ray import TaskCounts, TaskSet, build_tasks
+from jobs.context import RunContext
+from jobs.wiring import ProviderFactory, make_practice
+
+
+def histories(run: RunContext) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """Repositories by name, and the names of those that only measure transfer; practice ones are made here."""
+    practice = run.config.history.practice
+    names = [f"practice-{i + 1}" for i in range(practice.repositories)]
+    transfer = tuple(f"transfer-{i + 1}" for i in range(practice.transfer_repositories if practice.repositories else 0))
+    made = {name: _practice_root(run) / name for name in (*names, *transfer)}
+    with run.phase("history", "practice repositories") as phase:
+        phase.total(len(made), unit="repositories")
+        for name, folder in made.items():
+            if not (folder / ".git" / "forge-complete").exists():
+                make_practice(practice, run.config.seed, name, folder)
+            phase.advance(now=name)
+        phase.result(f"{len(made)} practice repositories, {len(run.config.history.repos)} of yours")
+    run.ledger.finish_phase("history")
+    yours = [Path(path).expanduser().resolve() for path in run.config.history.repos]
+    return {**made, **{path.name: path for path in yours}}, transfer
+
+
+def tasks(run: RunContext, repos: Mapping[str, Path], transfer: Sequence[str]) -> TaskSet:
+    """Proven tasks on both sides of the split, and those of the transfer repositories."""
+    own = _practice_root(run)
+    usable = {name: path for name, path in repos.items() if not run.sandbox.trusted_only or path.is_relative_to(own)}
+    wanted = run.config.tasks
+    with run.phase("tasks", "tasks, each proven by gold and by doing nothing") as phase:
+        phase.total(wanted.train + wanted.heldout + wanted.transfer, unit="tasks")
+
+        def show(counts: TaskCounts) -> None:
+            phase.at(sum(counts.found.values()), now=f"{counts.tried} tried")
+
+        found = build_tasks(
+            usable,
+            run.workspace.tasks,
+            run.workspace.trees,
+            wanted,
+            open_history=open_history,
+            make_provider=ProviderFactory(kind=run.sandbox.name),
+            run_id=run.run_id,
+            transfer=transfer,
+            limits=run.config.sandbox.limits,
+            seed=run.config.seed,
+            workers=run.config.sandbox.workers,
+            progress=show,
+        )
+        sides = found.spread["side"]
+        phase.result(", ".join(f"{sides.get(side, 0)} {side}" for side in ("train", "heldout", "transfer")))
+    run.ledger.finish_phase("tasks", {"counts": found.counts.model_dump(mode="json"), "spread": found.spread})
+    if not sides.get("train") or not sides.get("heldout"):
+        raise ForgeError(f"tasks on both sides are needed, but {sides or 'none'} were proven; see the refusals: {found.counts.refused}")
+    return found
+
+
+def mined(run: RunContext, repos: Mapping[str, Path], taskset: TaskSet) -> MiningCounts:
+    """Cold-start rows of every stage in the workspace, from commits that touch no held-out file."""
+    with run.phase("mining", "commits to training rows") as phase:
+
+        def show(counts: MiningCounts) -> None:
+            phase.now(f"{counts.commits} commits, {counts.survivors} teach")
+
+        counts = mine(
+            repos,
+            run.workspace.root / "examples",
+            run.config.mining,
+            heldout=taskset.heldout_files,
+            style=run.config.agent.prompt_style,
+            progress=show,
+        )
+        phase.result(f"{counts.survivors} of {counts.commits} commits teach, {sum(counts.examples.values())} rows")
+    run.ledger.finish_phase("mining", counts.model_dump(mode="json"))
+    return counts
+
+
+def _practice_root(run: RunContext) -> Path:
+    return run.workspace.root / "repositories"
