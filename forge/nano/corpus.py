@@ -133,14 +133,13 @@ def _rows(change: Change, function: Function, real: bool, rng: random.Random) ->
         if not real and name not in COPY_STAGES:
             continue
         made = list(stage.from_change(change, "brief"))
-        # One yes and one no teach a judgement; more rows of almost the same prompt would only cost time.
+        # One row a stage: a fresh function teaches more than another row of almost the same prompt.
         if name == "relevance":
-            made = [made[0], *rng.sample(made[1:], min(1, len(made) - 1))]
-        elif name in ("planning", "generation"):
-            made = [rng.choice(made)]
-        yield from made
-    if real:
-        yield from _tested_reviews(change, function, rng)
+            made = [made[0]] if rng.random() < 0.5 else made[1:]
+        elif name == "review" and rng.random() < 0.5:
+            made = list(_tested_reviews(change, function, rng))
+        if made:
+            yield rng.choice(made)
 
 
 def _tested_reviews(change: Change, function: Function, rng: random.Random) -> Iterator[Example]:
