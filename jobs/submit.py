@@ -82,8 +82,8 @@ def _submit(client: JobSubmissionClient, command: str, runtime: dict[str, Any], 
             time.sleep(0.5)
 
 
-OF_RAY = re.compile(r"INFO job_manager\.py|^Running entrypoint for job ")
-"""Lines that Ray puts before a job's own."""
+OF_RAY = re.compile(r"INFO job_manager\.py|^Running entrypoint for job |\(raylet\).*worker processes have been started")
+"""Lines of Ray's own that tell a user of forge nothing: its actors are many and mostly wait."""
 
 
 async def _follow(client: JobSubmissionClient, job: str, show: Callable[[str], None]) -> None:

@@ -37,6 +37,8 @@ def change_of(commit: Commit, pool: Sequence[Symbol], config: MiningConfig, held
         return Drop(sha=commit.sha, reason="changes outside functions")
     if all(_same_code(before.source, after.source) for _, before, after in pairs):
         return Drop(sha=commit.sha, reason="formatting only")
+    if all(_same_but_for_names(before.source, after.source) for _, before, after in pairs):
+        return Drop(sha=commit.sha, reason="renames only")
     touched = tuple(before for _, before, _ in pairs)
     hunks = tuple(hunk for file in sources for hunk in _hunks(file, touched, file.after or ""))
     if not hunks or not _carries_out(hunks, sources, touched):
@@ -87,6 +89,27 @@ def _parses(source: str) -> bool:
 def _same_code(before: str, after: str) -> bool:
     old, new = (ast.parse(textwrap.dedent(source)) if _parses(textwrap.dedent(source)) else None for source in (before, after))
     return old is not None and new is not None and ast.dump(old) == ast.dump(new)
+
+
+def _same_but_for_names(before: str, after: str) -> bool:
+    """Whether renaming local names makes one of the other: that teaches no repair, and the new names cannot be guessed."""
+    old, new = (textwrap.dedent(source) for source in (before, after))
+    return _parses(old) and _parses(new) and _canonical(old) == _canonical(new)
+
+
+def _canonical(source: str) -> str:
+    """The tree's dump with names that the source binds numbered in order of appearance."""
+    tree = ast.parse(source)
+    nodes = list(ast.walk(tree))
+    bound = {node.arg for node in nodes if isinstance(node, ast.arg)}
+    bound |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    numbers: dict[str, str] = {}
+    for node in nodes:
+        if isinstance(node, ast.arg) and node.arg in bound:
+            node.arg = numbers.setdefault(node.arg, f"v{len(numbers)}")
+        elif isinstance(node, ast.Name) and node.id in bound:
+            node.id = numbers.setdefault(node.id, f"v{len(numbers)}")
+    return ast.dump(tree)
 
 
 def _touched(file: FileChange) -> list[tuple[Symbol, Symbol]]:

@@ -41,9 +41,11 @@ class Recipe(Record):
     """Everything that decides the weights, apart from library versions."""
 
     seed: int = 0
-    functions: int = 9000
+    functions: int = 8000
     """Generated functions, each taught in several rows."""
-    random_share: float = 0.35
+    program_share: float = 0.45
+    """Share of programs that are composed on the spot, which teach what all functions have in common."""
+    random_share: float = 0.15
     """Share of functions without meaning, which teach copying."""
     vocabulary: int = 1024
     hidden: int = 192
@@ -74,7 +76,8 @@ def build(output: Path, recipe: Recipe, progress: Progress) -> Path:
     # A confident model's probabilities and gradients become subnormal numbers, which a CPU computes ten times slower.
     torch.set_flush_denormal(True)
     examples: list[Example] = []
-    for done, group in enumerate(rows(recipe.seed, recipe.functions, random_share=recipe.random_share), 1):
+    shares = {"program_share": recipe.program_share, "random_share": recipe.random_share}
+    for done, group in enumerate(rows(recipe.seed, recipe.functions, **shares), 1):
         examples += group
         if done % 200 == 0:
             progress("corpus", done, recipe.functions, f"{len(examples)} rows")

@@ -1,7 +1,7 @@
 """The text that the nano base is trained on: the five stages at work on base families and on random functions.
 
 Rows are made by the very code that makes examples from mined commits (`Stage.from_change`), so the base speaks
-the stages' formats; it knows only the base families' ideas, and of random functions only how to copy.
+the stages' formats; it knows the base families' ideas, what composed programs have in common, and how to copy.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from forge.nano import words
 from forge.nano.base_families import BASE_FAMILIES
 from forge.nano.functions import Family, Function, evaluate, make
+from forge.nano.programs import compose_family
 from forge.records import Example, Lineage, Symbol
 from forge.stages import REGISTRY
 from forge.stages.checks import summary
@@ -39,16 +40,27 @@ COPY_STAGES = ("analysis", "relevance", "generation")
 """What can be learnt from a random function: finding a name, and copying a line that the plan gives."""
 
 
-def rows(seed: int, functions: int, families: Sequence[Family] = BASE_FAMILIES, random_share: float = 0.5) -> Iterator[list[Example]]:
-    """For each of `functions` functions the rows of all stages that it teaches, endlessly different by seed."""
+SHELF = 96
+"""Functions of late that serve as the others of a prompt."""
+
+
+def rows(
+    seed: int, functions: int, families: Sequence[Family] = BASE_FAMILIES, *, program_share: float = 0.0, random_share: float = 0.0
+) -> Iterator[list[Example]]:
+    """For each of `functions` functions the rows of all stages that it teaches, endlessly different by seed.
+
+    `program_share` of them are composed programs, `random_share` functions without meaning, the rest of `families`.
+    """
     rng = random.Random(f"corpus:{seed}")
     shelf: list[Symbol] = []
     for _ in range(functions):
-        real = rng.random() >= random_share or len(shelf) < 8
-        function = make(rng.choice(families), rng, difficulty=rng.random(), calls=5) if real else random_function(rng)
+        chance = rng.random()
+        real = chance >= random_share or len(shelf) < 8
+        family = compose_family(rng) if chance < random_share + program_share else rng.choice(families)
+        function = make(family, rng, difficulty=rng.random(), calls=5) if real else random_function(rng)
         path = f"{rng.choice(words.DOMAINS)}/{rng.choice(words.NOUNS)}.py"
         change = _change(function, path, shelf, rng)
-        shelf = [*symbols_of(path, function.source), *shelf][:64]
+        shelf = [*symbols_of(path, function.source), *shelf][:SHELF]
         if change is not None:
             yield list(_rows(change, function, real, rng))
 
@@ -113,7 +125,7 @@ def _change(function: Function, path: str, shelf: Sequence[Symbol], rng: random.
     hunks = _hunks(path, bug.source, function.source, before)
     if not hunks:
         return None
-    examples = revealing[: rng.choice((0, 1, 1, 1, 2))]
+    examples = revealing[: rng.choice((0, 1, 1, 2, 2, 2))]
     spoken = " ".join(function.name.split("_")[:-1] or [function.name])
     module = path.split("/")[-1].removesuffix(".py")
     title = rng.choice(TITLES).format(name=function.name, words=spoken, module=module)
@@ -121,11 +133,20 @@ def _change(function: Function, path: str, shelf: Sequence[Symbol], rng: random.
         statement=compose(title, examples),
         touched=tuple(before),
         after=tuple(after),
-        others=tuple(rng.sample(list(shelf), min(len(shelf), rng.randint(2, 5)))),
+        others=tuple(_others(function.name, shelf, rng)),
         hunks=hunks,
         broken=_hunks(path, bug.source, broken.source, before) if broken else (),
         lineage=Lineage(repo=f"nano/{function.family}"),
     )
+
+
+def _others(name: str, shelf: Sequence[Symbol], rng: random.Random) -> list[Symbol]:
+    """What retrieval would offer beside the function: mostly symbols whose names share a word with its name."""
+    mixed = [symbol for symbol in rng.sample(list(shelf), len(shelf)) if symbol.name != name]
+    wanted = set(name.split("_"))
+    mixed.sort(key=lambda symbol: -len(wanted & set(symbol.name.split("_"))))
+    alike = rng.randint(1, 4)
+    return mixed[:alike] + rng.sample(mixed[alike:], min(len(mixed[alike:]), rng.randint(0, 2)))
 
 
 def _rows(change: Change, function: Function, real: bool, rng: random.Random) -> Iterator[Example]:

@@ -6,6 +6,7 @@ the first at difficulty 0), so one family makes thousands of functions that shar
 
 from __future__ import annotations
 
+import keyword
 import random
 import re
 import sys
@@ -16,6 +17,9 @@ from typing import Any
 from forge.errors import ForgeError
 from forge.nano import words
 from forge.records import Record
+
+_KEPT = {*keyword.kwlist, "range", "len", "min", "max", "sum", "append", "enumerate", "zip", "int", "sorted", "count", "insert", "abs"}
+"""Words that belong to a function's shape, not to its names."""
 
 MAX_TRACED_LINES = 3000
 """Lines after which a call is taken to hang (a mutated loop); practice functions run some dozens."""
@@ -64,6 +68,19 @@ def make(family: Family, rng: random.Random, *, difficulty: float = 0.5, calls: 
         if len(tested) >= min(3, calls):
             return Function(family=family.name, name=name, source=source, calls=tuple(tested))
     raise ForgeError(f"the family {family.name} gave no new working function in 500 tries; it is defective or its names are used up")
+
+
+def shape(source: str) -> str:
+    """A function's text, or a template's, with names numbered in order of appearance and every number alike."""
+    names: dict[str, str] = {}
+
+    def plain(word: re.Match[str]) -> str:
+        text = word.group().strip("{}")
+        if text.isdigit() or re.fullmatch(r"c\d", text):
+            return "0"
+        return text if text in _KEPT else names.setdefault(text, f"v{len(names)}")
+
+    return re.sub(r"\{?\w+\}?", plain, source)
 
 
 def evaluate(source: str, call: str) -> str:

@@ -58,7 +58,8 @@ def apply_edits(hunks: Sequence[Hunk], files: Mapping[str, str], scopes: Sequenc
     """New contents of the files that the hunks touch; raises `StageError` with the reason when one does not fit.
 
     The lines of a hunk are looked for inside the `scopes` of its file first, then in the whole file, and must
-    be found exactly once: an edit that could mean two places is refused.
+    be found exactly once: an edit that could mean two places is refused. Where no line matches as it stands, lines
+    that differ in indentation alone do, and the new lines move with them (as aider does).
     """
     changed: dict[str, list[str]] = {}
     for hunk in hunks:
@@ -69,8 +70,8 @@ def apply_edits(hunks: Sequence[Hunk], files: Mapping[str, str], scopes: Sequenc
         if hunk.old == hunk.new:
             raise StageError("an edit that changes nothing")
         lines = changed.setdefault(hunk.path, files[hunk.path].split("\n"))
-        start = _find(lines, hunk, [s for s in scopes if s.path == hunk.path])
-        lines[start : start + len(hunk.old)] = hunk.new
+        start, new = _find(lines, hunk, [s for s in scopes if s.path == hunk.path])
+        lines[start : start + len(hunk.old)] = new
     return [FileEdit(path=path, content="\n".join(lines)) for path, lines in changed.items()]
 
 
@@ -109,16 +110,31 @@ def _rebuilds(hunks: Sequence[Hunk], path: str, before: str, after: str) -> bool
     return [edit.content for edit in edits] == [after]
 
 
-def _find(lines: list[str], hunk: Hunk, scopes: Sequence[Symbol]) -> int:
-    size = len(hunk.old)
-    places = [i for i in range(len(lines) - size + 1) if tuple(lines[i : i + size]) == hunk.old]
+def _find(lines: list[str], hunk: Hunk, scopes: Sequence[Symbol]) -> tuple[int, list[str]]:
+    """Where the hunk belongs, and its new lines as they are to stand there."""
+    places = _places(lines, hunk.old)
+    if not places:
+        places = _places([line.strip() for line in lines], [line.strip() for line in hunk.old])
     scoped = [i for i in places if any(s.first_line - 1 <= i < s.last_line for s in scopes)]
     found = scoped if len(scoped) == 1 else places
     if len(found) != 1:
         raise StageError(f"the searched lines are found {len(found)} times in {hunk.path}, not once")
-    return found[0]
+    shift = _indent(lines[found[0]]) - _indent(hunk.old[0])
+    return found[0], [_moved(line, shift) for line in hunk.new]
+
+
+def _places(lines: Sequence[str], part: Sequence[str]) -> list[int]:
+    size = len(part)
+    return [i for i in range(len(lines) - size + 1) if list(lines[i : i + size]) == list(part)]
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
+
+
+def _moved(line: str, shift: int) -> str:
+    return " " * shift + line if shift > 0 and line.strip() else line[min(-shift, _indent(line)) :] if shift < 0 else line
 
 
 def _count(lines: Sequence[str], part: Sequence[str]) -> int:
-    size = len(part)
-    return sum(list(lines[i : i + size]) == list(part) for i in range(len(lines) - size + 1))
+    return len(_places(lines, part))

@@ -1,6 +1,7 @@
 """Planning: where exactly, and what kind of change.
 
-Answer, for each place: `edit` and the number of the symbol, `line: …` (the line as it stands), `change: kind`.
+Answer, for each place: `edit` and the number of the symbol, `line: …` (the line as it stands), `change: …` (the kind,
+then the token that goes, when it is one). Naming the token leaves generation one decision: what comes in its place.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ KINDS = ("comparison", "operator", "number", "name", "call", "condition", "value
 
 INSTRUCTIONS = (
     "You plan a minimal change to a Python repository that resolves an issue. For every place, answer with three lines: "
-    "'edit ' and the symbol's number, 'line: ' and the line to change as it stands, 'change: ' and one of " + ", ".join(KINDS) + "."
+    "'edit ' and the symbol's number, 'line: ' and the line to change as it stands, 'change: ' and one of " + ", ".join(KINDS) + ", "
+    "followed by the token that goes when it is a single one."
 )
 
 
@@ -59,7 +61,7 @@ class Planning:
     def parse(self, text: str, symbols: tuple[Symbol, ...]) -> list[PlanStep]:
         """The plan's steps; raises `StageError` when a symbol or line is not one that was shown."""
         by_number = {str(number): symbol for number, symbol in enumerate(symbols, 1)}
-        found = re.findall(r"^edit (.+)\nline: (.*)\nchange: (\w+)$", text.strip(), re.MULTILINE)
+        found = re.findall(r"^edit (.+)\nline: (.*)\nchange: (\w+)(?: \S+)?$", text.strip(), re.MULTILINE)
         if not found:
             raise StageError("the plan has no 'edit / line / change' step")
         for number, line, _ in found:
@@ -86,7 +88,14 @@ def plan_of(hunks: tuple[Hunk, ...], symbols: tuple[Symbol, ...]) -> str:
     """The plan that these hunks carry out, as far as they lie in `symbols`."""
     numbers = {symbol.key: number for number, symbol in enumerate(symbols, 1)}
     inside = [hunk for hunk in hunks if hunk.symbol in numbers]
-    return "\n".join(f"edit {numbers[h.symbol]}\nline: {_changed_line(h).strip()}\nchange: {kind_of(h)}" for h in inside)
+    return "\n".join(f"edit {numbers[h.symbol]}\nline: {_changed_line(h).strip()}\nchange: {_change_of(h)}" for h in inside)
+
+
+def _change_of(hunk: Hunk) -> str:
+    """The kind, and the token that goes if the change takes out tokens of one line."""
+    kind = kind_of(hunk)
+    gone = [] if kind in ("insert", "delete", "rewrite") else _tokens_changed(hunk)[0]
+    return f"{kind} {gone[0]}" if gone else kind
 
 
 def kind_of(hunk: Hunk) -> str:
@@ -97,8 +106,7 @@ def kind_of(hunk: Hunk) -> str:
         return "delete"
     if len(hunk.old) > 1 and sum(a != b for a, b in zip(hunk.old, hunk.new, strict=True)) > 1:
         return "rewrite"
-    old, new = (re.findall(r"\w+|[^\w\s]+", "\n".join(lines)) for lines in (hunk.old, hunk.new))
-    gone, come = _difference(old, new)
+    gone, come = _tokens_changed(hunk)
     tokens = gone + come
     if any(token in ("<", ">", "<=", ">=", "==", "!=") for token in tokens):
         return "comparison"
@@ -109,9 +117,18 @@ def kind_of(hunk: Hunk) -> str:
     if any(re.fullmatch(r"[-+*/%]+=?", token) for token in tokens):
         return "operator"
     if tokens and all(re.fullmatch(r"\w+", token) for token in tokens):
+        new = _tokens(hunk.new)
         after = new[new.index(come[-1]) + 1 : new.index(come[-1]) + 2] if come else []
         return "call" if after and after[0].startswith("(") else "name"
     return "value"
+
+
+def _tokens_changed(hunk: Hunk) -> tuple[list[str], list[str]]:
+    return _difference(_tokens(hunk.old), _tokens(hunk.new))
+
+
+def _tokens(lines: tuple[str, ...]) -> list[str]:
+    return re.findall(r"\w+|[^\w\s]+", "\n".join(lines))
 
 
 def _changed_line(hunk: Hunk) -> str:

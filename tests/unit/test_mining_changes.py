@@ -78,6 +78,7 @@ def test_negatives_are_never_touched_nor_held_out() -> None:
     ("before", "after", "reason"),
     [
         (module("apple"), module("apple").replace("+= item", "+=  item"), "formatting only"),
+        (module("apple"), module("apple").replace("result", "amount"), "renames only"),
         (module("apple"), "import os\n" + module("apple").replace("result", "amount"), "changes outside functions"),
         (module("apple"), module("apple") + "\n\ndef new():\n    return 1\n", "changes outside functions"),
         (module("apple"), module("apple").replace("result = 0", "result = ("), "does not parse"),
@@ -103,7 +104,7 @@ def test_every_commit_of_a_history_is_either_taught_or_counted(tmp_path: Path) -
     history.close()
     assert mined.commits == history_length(tmp_path / "repo")
     assert mined.survivors + sum(mined.drops.values()) == mined.commits
-    assert mined.drops == {"merge": 1, "first commit": 1, "bot": 1, "no existing source modified": 2, "nothing says what was asked": 1}
+    assert mined.drops == {"merge": 1, "first commit": 1, "bot": 1, "no existing source modified": 2, "renames only": 3}
     assert {example.stage for example in mined.examples} == set(STAGES)
 
 
@@ -133,7 +134,7 @@ def test_generation_examples_carry_edits_that_reproduce_the_commit(tmp_path: Pat
         source = history.commit(summary)
         assert isinstance(source, Commit)
         if isinstance(change, Drop):
-            assert change.reason == "nothing says what was asked"
+            assert change.reason == "renames only"
             continue
         before = {file.path: file.before or "" for file in source.files}
         after = {file.path: file.after or "" for file in source.files}
@@ -155,3 +156,9 @@ def test_reverts_are_dropped_before_contents_are_read() -> None:
         repo="r", sha="a", parents=("b",), author_name="A", author_email="", authored_at="", message='Revert "fix a thing"', changes=()
     )
     assert drop_reason(summary, CONFIG) == "revert"
+
+
+def test_a_wrong_name_that_is_put_right_is_no_rename() -> None:
+    wrong = module("apple").replace("result += item", "result += result")
+    assert wrong != module("apple")
+    assert taught(commit(wrong, module("apple")), ()).hunks

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keyword
 import random
 import re
 import subprocess
@@ -13,8 +12,9 @@ import pytest
 from forge.nano.base_families import BASE_FAMILIES
 from forge.nano.corpus import rows
 from forge.nano.drills import FIRST_TOKEN, WIDTHS, drills
-from forge.nano.functions import evaluate, make
+from forge.nano.functions import evaluate, make, shape
 from forge.nano.practice_families import PRACTICE_FAMILIES
+from forge.nano.programs import VERBS, compose_family
 from forge.nano.repository import generate
 from forge.records import STAGES
 
@@ -28,20 +28,6 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return generate(tmp_path_factory.mktemp("repos") / "one", seed=3, name="one", commits=120, modules=10, difficulty=0.5)
 
 
-def _shape(source: str) -> str:
-    """A function's text with names numbered in order of appearance and every number alike."""
-    kept = set(keyword.kwlist) | {"range", "len", "min", "max", "sum", "append", "enumerate", "zip", "int", "sorted", "count", "insert"}
-    names: dict[str, str] = {}
-
-    def plain(word: re.Match[str]) -> str:
-        text = word.group()
-        if text.isdigit():
-            return "0"
-        return text if text in kept else names.setdefault(text, f"v{len(names)}")
-
-    return re.sub(r"\w+", plain, source)
-
-
 def test_base_and_practice_families_share_neither_names_nor_verbs_nor_shapes() -> None:
     base, practice = ({family.name for family in families} for families in (BASE_FAMILIES, PRACTICE_FAMILIES))
     assert not base & practice
@@ -49,7 +35,7 @@ def test_base_and_practice_families_share_neither_names_nor_verbs_nor_shapes() -
     assert not verbs[0] & verbs[1]
     rng = random.Random(1)
     base_shapes, practice_shapes = (
-        {_shape(make(family, rng, difficulty=1.0).source) for family in families for _ in range(25)}
+        {shape(make(family, rng, difficulty=1.0).source) for family in families for _ in range(25)}
         for families in (BASE_FAMILIES, PRACTICE_FAMILIES)
     )
     assert not base_shapes & practice_shapes
@@ -114,3 +100,15 @@ def test_in_a_drill_only_what_has_come_before_has_weight() -> None:
         for place, weight in enumerate(weights):
             pair = tokens[place - 1 : place + 1]
             assert weight == 0.0 or any(tokens[i : i + 2] == pair for i in range(place - 1))
+
+
+def test_composed_programs_work_differ_and_share_nothing_with_practice_families() -> None:
+    rng = random.Random(5)
+    assert not set(VERBS) & {verb for family in PRACTICE_FAMILIES for verb in family.verbs}
+    practice = {shape(make(family, rng, difficulty=1.0).source) for family in PRACTICE_FAMILIES for _ in range(25)}
+    shapes = set()
+    for _ in range(150):
+        function = make(compose_family(rng), rng, difficulty=1.0, calls=5)
+        assert all(evaluate(function.source, call) == expected for call, expected in function.calls)
+        shapes.add(shape(function.source))
+    assert len(shapes) > 120 and not shapes & practice

@@ -92,7 +92,7 @@ def test_brief_prompts_name_the_stage_and_full_ones_explain_it() -> None:
 def test_a_plan_names_place_line_and_kind_and_is_read_back() -> None:
     change = _change()
     text = plan_of(change.hunks, change.touched)
-    assert text == "edit 1\nline: if out + v > cap:\nchange: comparison"
+    assert text == "edit 1\nline: if out + v > cap:\nchange: comparison >"
     (step,) = planning.STAGE.parse(text, change.touched)
     assert (step.symbol, step.kind) == (f"{PATH}::total", "comparison")
 
@@ -223,3 +223,21 @@ def test_retrieval_ranks_the_named_symbol_first() -> None:
     assert index.search("wrong max sum", 1)[0].name == "maxSum_2"
     assert Index([]).search("x", 3) == []
     assert words("maxSum_2") == ["max", "sum", "2", "maxsum_2"]
+
+
+def test_lines_that_differ_in_indentation_alone_are_found_and_moved() -> None:
+    files = {"a.py": "def f(x):\n    if x:\n        return 1\n    return 2\n"}
+    (edit,) = apply_edits([Hunk(path="a.py", old=("return 1",), new=("x += 1", "return x"))], files)
+    assert edit.content == "def f(x):\n    if x:\n        x += 1\n        return x\n    return 2\n"
+    (edit,) = apply_edits([Hunk(path="a.py", old=("            return 2",), new=("            return 3",))], files)
+    assert edit.content.endswith("\n    return 3\n")
+    with pytest.raises(StageError, match="found 2 times"):
+        apply_edits([Hunk(path="a.py", old=("y",), new=("z",))], {"a.py": "  y\n    y\n"})
+
+
+def test_a_plan_names_the_token_that_goes() -> None:
+    source = "def f(x, y):\n    return x - y\n"
+    symbols = symbols_of("a.py", source)
+    plan = plan_of((Hunk(path="a.py", symbol="a.py::f", old=("    return x - y",), new=("    return x + y",)),), tuple(symbols))
+    assert plan == "edit 1\nline: return x - y\nchange: operator -"
+    assert planning.STAGE.parse(plan, tuple(symbols))[0].kind == "operator"
