@@ -76,8 +76,8 @@ def build(output: Path, recipe: Recipe, progress: Progress) -> Path:
     # A confident model's probabilities and gradients become subnormal numbers, which a CPU computes ten times slower.
     torch.set_flush_denormal(True)
     examples: list[Example] = []
-    shares = {"program_share": recipe.program_share, "random_share": recipe.random_share}
-    for done, group in enumerate(rows(recipe.seed, recipe.functions, **shares), 1):
+    groups = rows(recipe.seed, recipe.functions, program_share=recipe.program_share, random_share=recipe.random_share)
+    for done, group in enumerate(groups, 1):
         examples += group
         if done % 200 == 0:
             progress("corpus", done, recipe.functions, f"{len(examples)} rows")
