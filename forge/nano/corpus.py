@@ -40,6 +40,11 @@ COPY_STAGES = ("analysis", "relevance", "generation")
 """What can be learnt from a random function: finding a name, and copying a line that the plan gives."""
 
 
+SYLLABLES = tuple(start + vowel for start in (*"bcdfghklmnprstvwz", "ch", "tr", "st", "cl", "sp", "br") for vowel in "aeiou")
+
+UNKNOWN_VERBS = 0.5
+"""Share of functions whose name begins with a made-up word: names must be matched letter by letter, not known."""
+
 SHELF = 96
 """Functions of late that serve as the others of a prompt."""
 
@@ -58,11 +63,21 @@ def rows(
         real = chance >= random_share or len(shelf) < 8
         family = compose_family(rng) if chance < random_share + program_share else rng.choice(families)
         function = make(family, rng, difficulty=rng.random(), calls=5) if real else random_function(rng)
+        if rng.random() < UNKNOWN_VERBS:
+            function = _renamed(function, rng)
         path = f"{rng.choice(words.DOMAINS)}/{rng.choice(words.NOUNS)}.py"
         change = _change(function, path, shelf, rng)
         shelf = [*symbols_of(path, function.source), *shelf][:SHELF]
         if change is not None:
             yield list(_rows(change, function, real, rng))
+
+
+def _renamed(function: Function, rng: random.Random) -> Function:
+    """The function under a name whose first word is made up."""
+    verb = "".join(rng.choice(SYLLABLES) for _ in range(rng.choice((1, 2, 2, 3)))) + rng.choice(("", "", "n", "r", "t", "s", "ck", "ge"))
+    name = "_".join([verb, *function.name.split("_")[1:]])
+    calls = tuple((call.replace(function.name, name, 1), expected) for call, expected in function.calls)
+    return function.model_copy(update={"name": name, "source": function.source.replace(function.name, name), "calls": calls})
 
 
 def random_function(rng: random.Random) -> Function:

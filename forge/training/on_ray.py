@@ -44,7 +44,6 @@ RUN_ENV = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     # Threads that sleep at a barrier instead of spinning: with other processes on the same cores, spinning took five to
     # ten times as long (two AVX2 cores at load 4: 11-24 s against 64 s and more for the same job).
-    "OMP_WAIT_POLICY": "PASSIVE",
 }
 
 
