@@ -65,10 +65,12 @@ class StagedAgent:
     async def solve(self, tree: TaskTree) -> Work:
         """The agent's work on the tree's task; raises only what the seams raise."""
         statement = tree.task.statement
-        candidates = await self._analyse(statement, tree)
-        if not candidates:
+        ranked = tree.index.search(statement, self._settings.candidates)
+        if not ranked:
             return Work(turns=tuple(self._turns), handed_in=None, attempts=0, reason="no symbols to look at")
-        symbols = await self._judge(statement, candidates)
+        named = await self._analyse(statement, ranked)
+        candidates = set(list(dict.fromkeys([*named, *ranked]))[: self._settings.judged])
+        symbols = await self._judge(statement, [symbol for symbol in ranked if symbol in candidates])
         best: Attempt | None = None
         rejected: tuple[Hunk, ...] = ()
         reason = ""
@@ -85,11 +87,8 @@ class StagedAgent:
             rejected = (*rejected, *attempt.hunks)
         return Work(turns=tuple(self._turns), handed_in=best, attempts=number + 1, reason=reason)
 
-    async def _analyse(self, statement: str, tree: TaskTree) -> list[Symbol]:
-        """Candidates for relevance: what analysis names, then what retrieval ranks highest."""
-        ranked = tree.index.search(statement, self._settings.candidates)
-        if not ranked:
-            return []
+    async def _analyse(self, statement: str, ranked: Sequence[Symbol]) -> list[Symbol]:
+        """Those of retrieval's candidates that analysis names."""
         shown = tuple(sorted(ranked, key=lambda symbol: symbol.key))
         situation = Situation(statement=statement, candidates=shown)
         turn = (await self._ask("analysis", [self._prompt("analysis", situation)], 0))[0]
@@ -98,16 +97,18 @@ class StagedAgent:
         except StageError:
             named = []
         self._turns.append(turn.model_copy(update={"parsed": bool(named), "subject": "\n".join(symbol.key for symbol in named)}))
-        return list(dict.fromkeys([*named, *ranked]))[: self._settings.judged]
+        return named
 
     async def _judge(self, statement: str, candidates: Sequence[Symbol]) -> tuple[Symbol, ...]:
-        """The symbols that relevance says yes to, best first; the best one when it says no to all."""
+        """The candidates that relevance says yes to, in retrieval's order; the first one when it says no to all.
+
+        A yes is a filter, not a rank: the scores of two that are both a yes differ by less than they err.
+        """
         prompts = [relevance.STAGE.prompt(Situation(statement=statement, symbols=(s,)), self._settings.prompt_style) for s in candidates]
         turns = await self._ask("relevance", prompts, 0, [symbol.key for symbol in candidates])
         self._turns += turns
-        ranked = sorted(zip(turns, candidates, strict=True), key=lambda pair: -(pair[0].score or 0.0))
-        chosen = [symbol for turn, symbol in ranked if (turn.score or 0.0) >= 0.5] or [ranked[0][1]]
-        return tuple(chosen[: self._settings.planned])
+        chosen = [symbol for turn, symbol in zip(turns, candidates, strict=True) if (turn.score or 0.0) >= 0.5]
+        return tuple((chosen or list(candidates))[: self._settings.planned if chosen else 1])
 
     async def _attempt(
         self, statement: str, symbols: tuple[Symbol, ...], tree: TaskTree, rejected: tuple[Hunk, ...], number: int

@@ -42,9 +42,9 @@ RUN_ENV = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # 60 s by default: a starved machine never got a worker up
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    # Threads that sleep at a barrier instead of spinning: with other processes on the same cores, spinning took five to
-    # ten times as long (two AVX2 cores at load 4: 11-24 s against 64 s and more for the same job).
 }
+# No OMP_WAIT_POLICY=PASSIVE: on calm cores sleeping at barriers takes 1.6 times as long. Where other work keeps the
+# cores busy it is the other way round, five to ten times (load 4 on two cores): there, set it in the environment.
 
 
 class TrainingService:
