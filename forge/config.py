@@ -212,6 +212,10 @@ class ForgeConfig(Section):
         """Deviations of one stage; defaults when it has none."""
         return self.stages.get(name, StageConfig())
 
+    def base_of_stages(self) -> dict[str, str]:
+        """The name of the base that each stage's adapters belong to."""
+        return {stage: self.stage(stage).base for stage in STAGES}
+
     @property
     def workspace_path(self) -> Path:
         return Path(self.workspace.format(name=self.name)).expanduser().resolve()

@@ -10,7 +10,7 @@ from forge.config import ForgeConfig
 from forge.endpoint import canary
 from forge.endpoint.client import EndpointModel
 from forge.errors import EndpointError
-from forge.records import STAGES, AdapterRef
+from forge.records import AdapterRef
 from forge.training.artefact import read_canaries
 
 
@@ -21,7 +21,7 @@ def check_adapters(config: ForgeConfig, urls: Mapping[str, str], refs: Sequence[
 
 async def _check(config: ForgeConfig, urls: Mapping[str, str], refs: Sequence[AdapterRef]) -> float:
     tolerance = canary.TOLERANCE_BFLOAT16 if config.serve.gpus > 0 else canary.TOLERANCE_FLOAT32
-    model = EndpointModel(urls, stages={stage: config.stage(stage).base for stage in STAGES})
+    model = EndpointModel(urls, stages=config.base_of_stages())
     worst = 0.0
     try:
         for ref in refs:
@@ -31,7 +31,7 @@ async def _check(config: ForgeConfig, urls: Mapping[str, str], refs: Sequence[Ad
             if not report.passed:
                 raise EndpointError(
                     f"the endpoint answers for {ref.model_id} unlike what was trained: logprobs differ by {report.worst:.3f} nats, "
-                    f"at most {tolerance} is rounding; it takes no traffic. Run the same command again to load it anew"
+                    f"at most {tolerance} is rounding; nothing was evaluated with it. End the endpoint and run the same command again"
                 )
             worst = max(worst, report.worst)
     finally:

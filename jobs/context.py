@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 from forge.config import ForgeConfig
 from forge.observe.on_ray import RayTracker
 from forge.observe.progress import PhaseProgress, Progress
-from forge.records import STAGES
 from forge.store.adapters import FolderAdapterStore
 from forge.store.ledger import Ledger
 from forge.store.trees import TreeStore
@@ -24,7 +22,6 @@ class RunContext:
 
     def __init__(self, config: ForgeConfig, workspace: Workspace, progress: Progress) -> None:
         self.config, self.workspace, self.progress = config, workspace, progress
-        self.began = time.time()
         self.run_id = f"{config.name}-{config.seed}"
         self.ledger = Ledger(workspace.ledger)
         self.adapters = FolderAdapterStore(workspace.adapters, self.ledger)
@@ -41,13 +38,9 @@ class RunContext:
             yield phase
         self.ledger.touch_phase(name)
 
-    def base_models(self) -> dict[str, str]:
-        """Model ids when no stage has an adapter: the base of each."""
-        return {stage: self.config.stage(stage).base for stage in STAGES}
-
     def promoted_models(self) -> dict[str, str]:
         """Model ids of the promoted adapters, the base where there is none."""
-        return self.base_models() | {stage: ref.model_id for stage, ref in self.adapters.promoted().items()}
+        return self.config.base_of_stages() | {stage: ref.model_id for stage, ref in self.adapters.promoted().items()}
 
     def close(self) -> None:
         """Let go of the ledger."""

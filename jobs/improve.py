@@ -65,10 +65,10 @@ def _config(argv: Sequence[str]) -> ForgeConfig:
     overrides = [a for a in given.arguments if "=" in a]
     if given.repo:
         overrides.append(f"history.repos={[str(Path(r).expanduser().resolve()) for r in given.repo]}")
-    return _kept(configuration.load(paths, overrides))
+    return kept(configuration.load(paths, overrides))
 
 
-def _kept(config: ForgeConfig) -> ForgeConfig:
+def kept(config: ForgeConfig) -> ForgeConfig:
     """The config with a workspace that outlives the job: `ray job submit --working-dir` runs in a copy that Ray deletes."""
     in_copy = RAY_COPIES in Path.cwd().parts
     if not in_copy or Path(config.workspace).expanduser().is_absolute():

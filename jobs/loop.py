@@ -11,6 +11,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from forge.config import ForgeConfig
@@ -41,12 +42,15 @@ class Loop:
 
     taskset: TaskSet
     mined: MiningCounts
+    _rollouts: RolloutSteps
+    _truths: dict[str, Truth]
 
     def __init__(self, config: ForgeConfig, workspace: Workspace, progress: Progress) -> None:
         self.run = RunContext(config, workspace, progress)
         self._training = TrainingService(config.training, storage=workspace.root / "ray-train", name=self.run.run_id)
-        self._rollouts: RolloutSteps | None = None
-        self._truths: dict[str, Truth] = {}
+        self._opened = ExitStack()
+        self._opened.callback(self.run.close)
+        self._opened.callback(self._training.close)
 
     def carry_out(self) -> list[RoundReport]:
         """The reports of all rounds; the workspace then holds everything that the report is made of."""
@@ -61,7 +65,8 @@ class Loop:
         self.mined = prepare.mined(run, {name: path for name, path in repos.items() if name not in transfer}, self.taskset)
         self._truths = {task.id: truth_of(task, run.trees.files(task.tree)) for task in self.taskset.tasks if task.side == "heldout"}
         self._rollouts = RolloutSteps(run, self.taskset)
-        baseline = self._evaluate("baseline", 0, run.base_models())
+        self._opened.callback(self._rollouts.close)
+        baseline = self._evaluate("baseline", 0, run.config.base_of_stages())
         self._record(
             RoundReport(
                 round=0,
@@ -79,10 +84,7 @@ class Loop:
 
     def close(self) -> None:
         """End the workers; the endpoint stays up for whoever uses it."""
-        if self._rollouts is not None:
-            self._rollouts.close()
-        self._training.close()
-        self.run.close()
+        self._opened.close()
 
     def results(self, name: str, side: str) -> list[Trajectory]:
         """An evaluation's trajectories on one side of the split."""
@@ -139,7 +141,6 @@ class Loop:
 
     def _collect(self, number: int) -> dict[str, int]:
         """Outcomes of sampled rollouts of the training tasks under the promoted adapters; retired tasks are left out."""
-        assert self._rollouts is not None
         run, step = self.run, f"collect-{number - 1}"
         retired = self._retired(number)
         assignments = [
@@ -161,7 +162,6 @@ class Loop:
 
     def _evaluate(self, name: str, number: int, models: dict[str, str], refs: Sequence[AdapterRef] = ()) -> StepReport:
         """The greedy held-out step of these models, beside the transfer tasks."""
-        assert self._rollouts is not None
         step, seed = f"evaluate-{name}", self.run.config.seed
         assignments = [
             Assignment(task=task, step=step, round=number, sample=0, seed=seed, temperature=0.0, models=models)

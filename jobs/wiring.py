@@ -12,7 +12,7 @@ from forge.endpoint.client import EndpointModel
 from forge.endpoint.tokens import BaseTokenizer
 from forge.errors import EnvironmentLackError
 from forge.nano.repository import generate
-from forge.records import STAGES, Record
+from forge.records import Record
 from forge.rollouts.rollout import Runner
 from forge.seams import SandboxProvider, TrainJob
 from forge.stages import REGISTRY
@@ -44,7 +44,7 @@ class RunnerFactory(Record):
     run_id: str
 
     def __call__(self) -> Runner:
-        base_of = {stage: self.config.stage(stage).base for stage in STAGES}
+        base_of = self.config.base_of_stages()
         tokens = {name: BaseTokenizer(Path(folder)) for name, folder in self.bases.items()}
         trees = TreeStore(Path(self.trees))
         provider = self.provider()

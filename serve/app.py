@@ -108,7 +108,6 @@ def _version(argv: list[str], env: Mapping[str, str], model: Path | str) -> str:
 
 def _start_serve(config: ForgeConfig) -> None:
     """Serve with its HTTP proxy at the configured address, unless it runs already."""
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     if not serve.status().proxies:
         _require_free_port(config.serve.host, config.serve.port)
     serve.start(

@@ -65,7 +65,7 @@ def _unfit(file: FileChange) -> str | None:
         if text.splitlines() != text.removesuffix("\n").split("\n") and text:
             return "odd line ends"
         names = [symbol.name for symbol in _symbols(file.path, text)]
-        if not names and not _parses(text):
+        if not names and _tree(text) is None:
             return "does not parse"
         if len(names) != len(set(names)):
             return "functions defined twice"
@@ -78,34 +78,33 @@ def _symbols(path: str, source: str) -> tuple[Symbol, ...]:
     return tuple(symbols_of(path, source))
 
 
-def _parses(source: str) -> bool:
+def _tree(source: str) -> ast.Module | None:
+    """The syntax tree of a file or of an indented function, `None` when it does not parse."""
     try:
-        ast.parse(source)
+        return ast.parse(textwrap.dedent(source))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
+        return None
 
 
 def _same_code(before: str, after: str) -> bool:
-    old, new = (ast.parse(textwrap.dedent(source)) if _parses(textwrap.dedent(source)) else None for source in (before, after))
+    old, new = _tree(before), _tree(after)
     return old is not None and new is not None and ast.dump(old) == ast.dump(new)
 
 
 def _same_but_for_names(before: str, after: str) -> bool:
     """Whether renaming local names makes one of the other: that teaches no repair, and the new names cannot be guessed."""
-    old, new = (textwrap.dedent(source) for source in (before, after))
-    return _parses(old) and _parses(new) and _canonical(old) == _canonical(new)
+    old, new = _tree(before), _tree(after)
+    return old is not None and new is not None and _canonical(old) == _canonical(new)
 
 
-def _canonical(source: str) -> str:
-    """The tree's dump with names that the source binds numbered in order of appearance."""
-    tree = ast.parse(source)
+def _canonical(tree: ast.Module) -> str:
+    """The tree's dump with names that it binds numbered in order of appearance; changes `tree`."""
     nodes = list(ast.walk(tree))
     bound = {node.arg for node in nodes if isinstance(node, ast.arg)}
     bound |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     numbers: dict[str, str] = {}
     for node in nodes:
-        if isinstance(node, ast.arg) and node.arg in bound:
+        if isinstance(node, ast.arg):
             node.arg = numbers.setdefault(node.arg, f"v{len(numbers)}")
         elif isinstance(node, ast.Name) and node.id in bound:
             node.id = numbers.setdefault(node.id, f"v{len(numbers)}")

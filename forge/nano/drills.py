@@ -2,7 +2,7 @@
 
 Nothing in them can be guessed, so the only way to a lower loss is to find the earlier place and copy what followed
 (induction heads: Olsson et al. 2022, arXiv 2209.11895). A model that has read some hundred thousand such tokens copies
-names it has never seen; on the corpus alone a model of this size did not learn to in five million.
+names it has never seen; on the corpus alone a model of this size did not learn to in four million.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Random programs: families composed on the spot from loops, conditions and expressions.
 
-Thirty hand-written families are soon known by heart, and then a model repairs by memory. What carries over to
+The hand-written families are soon known by heart, and then a model repairs by memory. What carries over to
 functions of other families (a loop uses its variable, a result is begun, changed and returned) is learnt from
 programs that differ every time. None has the shape of a practice family: those are left out here.
 """
@@ -70,8 +70,7 @@ class _Composer:
     def _fold(self) -> tuple[tuple[str, ...], list[str]]:
         header, elements, arguments, atoms = self._loop()
         begin = "{r} = " + self.rng.choice(("0", "0", "1", self._number()))
-        body = self._step(elements, atoms)
-        target = "{q}" if any(line.startswith("{q}") for line in body) else elements[0]
+        body, target = self._step(elements, atoms)
         update = self.rng.choice((
             f"{{r}} += {self._mixed(target, atoms)}",
             f"{{r}} += {target}",
@@ -93,8 +92,7 @@ class _Composer:
 
     def _build(self) -> tuple[tuple[str, ...], list[str]]:
         header, elements, arguments, atoms = self._loop()
-        body = self._step(elements, atoms)
-        target = "{q}" if any(line.startswith("{q}") for line in body) else elements[0]
+        body, target = self._step(elements, atoms)
         append = f"{{r}}.append({self.rng.choice((target, self._mixed(target, atoms)))})"
         if self.rng.random() < 0.6:
             body += [f"if {self._condition(target, atoms)}:", f"    {append}"]
@@ -105,8 +103,7 @@ class _Composer:
 
     def _search(self) -> tuple[tuple[str, ...], list[str]]:
         header, elements, arguments, atoms = self._loop()
-        body = self._step(elements, atoms)
-        target = "{q}" if any(line.startswith("{q}") for line in body) else elements[0]
+        body, target = self._step(elements, atoms)
         found = self.rng.choice((target, self._mixed(target, atoms), "True", self._number()))
         missing = "False" if found == "True" else self.rng.choice(("0", "-1", self._number()))
         return arguments, [
@@ -127,12 +124,12 @@ class _Composer:
             lines += [f"if {self._condition(atoms[-1], atoms)}:", f"    return {told}"]
         return arguments, [*lines, f"return {self._mixed(atoms[-1], atoms)}"]
 
-    def _step(self, elements: tuple[str, ...], atoms: list[str]) -> list[str]:
-        """What a loop does first: nothing, a guard, or a name for an expression."""
+    def _step(self, elements: tuple[str, ...], atoms: list[str]) -> tuple[list[str], str]:
+        """What a loop does first (nothing, a guard, or a name for an expression), and what it works on from there."""
         chance = self.rng.random()
         if chance < 0.2:
-            return [f"if {self._condition(elements[0], atoms)}:", f"    {self.rng.choice(('continue', 'break'))}"]
-        return [f"{{q}} = {self._mixed(elements[0], atoms)}"] if chance < 0.5 else []
+            return [f"if {self._condition(elements[0], atoms)}:", f"    {self.rng.choice(('continue', 'break'))}"], elements[0]
+        return ([f"{{q}} = {self._mixed(elements[0], atoms)}"], "{q}") if chance < 0.5 else ([], elements[0])
 
     def _mixed(self, target: str, atoms: list[str]) -> str:
         """An expression over `target`."""

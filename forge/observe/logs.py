@@ -5,7 +5,20 @@ from __future__ import annotations
 import logging
 import sys
 
-NOISY = ("httpx", "httpcore", "urllib3", "filelock", "fsspec", "datasets", "transformers", "ray.data", "ray.train", "asyncio", "git")
+NOISY = (
+    "httpx",
+    "httpcore",
+    "urllib3",
+    "filelock",
+    "fsspec",
+    "datasets",
+    "transformers",
+    "ray.data",
+    "ray.serve",
+    "ray.train",
+    "asyncio",
+    "git",
+)
 
 
 def set_up(level: str = "INFO") -> None:

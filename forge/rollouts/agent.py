@@ -69,8 +69,8 @@ class StagedAgent:
         if not ranked:
             return Work(turns=tuple(self._turns), handed_in=None, attempts=0, reason="no symbols to look at")
         named = await self._analyse(statement, ranked)
-        candidates = set(list(dict.fromkeys([*named, *ranked]))[: self._settings.judged])
-        symbols = await self._judge(statement, [symbol for symbol in ranked if symbol in candidates])
+        judged = list(dict.fromkeys([*named, *ranked]))[: self._settings.judged]
+        symbols = await self._judge(statement, sorted(judged, key=ranked.index))
         best: Attempt | None = None
         rejected: tuple[Hunk, ...] = ()
         reason = ""
@@ -108,7 +108,7 @@ class StagedAgent:
         turns = await self._ask("relevance", prompts, 0, [symbol.key for symbol in candidates])
         self._turns += turns
         chosen = [symbol for turn, symbol in zip(turns, candidates, strict=True) if (turn.score or 0.0) >= 0.5]
-        return tuple((chosen or list(candidates))[: self._settings.planned if chosen else 1])
+        return tuple(chosen[: self._settings.planned]) or (candidates[0],)
 
     async def _attempt(
         self, statement: str, symbols: tuple[Symbol, ...], tree: TaskTree, rejected: tuple[Hunk, ...], number: int

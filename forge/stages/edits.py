@@ -88,7 +88,7 @@ def hunks_between(path: str, before: str, after: str, symbols: Sequence[Symbol] 
             continue
         home = next((s for s in symbols if s.first_line - 1 <= a < s.last_line), None)
         low, high = (home.first_line - 1, home.last_line) if home else (0, len(old))
-        while a == b or _count(old[low:high], old[a:b]) != 1:
+        while a == b or len(_places(old[low:high], old[a:b])) != 1:
             if a > low:
                 a, c = a - 1, c - 1
             elif b < high:
@@ -133,8 +133,5 @@ def _indent(line: str) -> int:
 
 
 def _moved(line: str, shift: int) -> str:
-    return " " * shift + line if shift > 0 and line.strip() else line[min(-shift, _indent(line)) :] if shift < 0 else line
-
-
-def _count(lines: Sequence[str], part: Sequence[str]) -> int:
-    return len(_places(lines, part))
+    """The line with `shift` more columns of indentation (fewer when negative, as far as it has any)."""
+    return " " * max(0, _indent(line) + shift) + line.lstrip(" ") if line.strip() else line
