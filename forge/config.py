@@ -35,8 +35,10 @@ class PracticeConfig(Section):
     """Commits in each repository's history."""
     modules: int = Field(40, ge=4, le=200)
     """Source modules in each repository."""
-    difficulty: float = Field(0.5, ge=0.0, le=1.0)
-    """0: few shapes of each function family and plain bugs; 1: many shapes and subtle bugs."""
+    families: int = Field(8, ge=1, le=14)
+    """Function families that the repositories of a run share, drawn by the seed: with fewer each is seen more often."""
+    difficulty: float = Field(0.3, ge=0.0, le=1.0)
+    """0: one shape of each function family; 0.5 and above: all its shapes."""
 
 
 class HistoryConfig(Section):
@@ -59,6 +61,8 @@ class MiningConfig(Section):
     """Author names that contain one of these words are bots."""
     negatives: int = Field(3, ge=0)
     """Irrelevant symbols judged beside each relevant one."""
+    offered: int = Field(6, ge=1)
+    """Symbols that retrieval offers to analysis, as `agent.candidates` does in a rollout."""
 
 
 class TasksConfig(Section):
@@ -66,6 +70,9 @@ class TasksConfig(Section):
     """Share of file groups whose tasks are held out, by hash."""
     train: int = Field(200, ge=1)
     """Training tasks over all repositories; injection fills what commits do not give."""
+    train_commits: int | None = Field(None, ge=0)
+    """Commits tried as training tasks at most, all of them when not given. The cold start has learnt these very fixes, so
+    planted bugs tell rounds more."""
     heldout: int = Field(100, ge=1)
     """Held-out tasks over all repositories."""
     transfer: int = Field(40, ge=0)
@@ -96,6 +103,10 @@ class StageConfig(Section):
     rank: int | None = Field(None, ge=1, le=256)
     learning_rate: float | None = Field(None, gt=0)
     epochs: float | None = Field(None, gt=0)
+    batch_size: int | None = Field(None, ge=1)
+    """Rows per optimizer step; `training.batch_size` when it is not given."""
+    max_steps: int | None = Field(None, ge=1)
+    """Optimizer steps at most: many rows want fewer passes than few."""
     max_answer_tokens: int | None = Field(None, ge=1)
 
 

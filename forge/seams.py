@@ -172,6 +172,8 @@ class TrainJob(Record):
     patience: int
     seed: int
     rslora: bool = False
+    max_steps: int | None = None
+    """Optimizer steps at most, whatever `epochs` asks for."""
 
 
 class TrainResult(Record):

@@ -19,6 +19,7 @@ from forge.errors import ForgeError
 from forge.evals.stage_scores import Truth, truth_of
 from forge.evals.steps import solved_by_task, step_report
 from forge.mining.on_ray import MiningCounts
+from forge.observe.metrics import HELDOUT, ROUND
 from forge.observe.progress import Progress
 from forge.records import STAGES, AdapterRef, Example, Outcome, RoundReport, StepReport, Trajectory
 from forge.rollouts.rollout import Assignment
@@ -104,7 +105,7 @@ class Loop:
             run.progress.skipped(name, "done by an earlier run")
             return True
         began = time.monotonic()
-        run.tracker.log({"round": float(number)})
+        run.tracker.log({ROUND: float(number)})
         collected: dict[str, int] = {}
         dropped: dict[str, int] = {}
         if number == 1:
@@ -169,9 +170,11 @@ class Loop:
             for task in self._rollouts.side(side)
         ]
         self._rollouts.carry_out(step, number, assignments, "held-out and transfer tasks, greedy", refs)
-        return step_report(
+        report = step_report(
             name, number, self.results(name, "heldout"), promoted=False, truths=self._truths, before=self._promoted_results()
         )
+        self.run.tracker.log({HELDOUT: report.pass_at_1}, tags={"step": name})
+        return report
 
     def _train(self, number: int, name: str, rows: Mapping[str, Sequence[Example]]) -> list[AdapterRef]:
         """Stored adapters of the stages that have rows, each trained from its frozen base; the others keep theirs."""

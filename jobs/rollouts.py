@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from forge.errors import EnvironmentLackError
-from forge.records import AdapterRef, Outcome, Task, Trajectory
+from forge.observe.metrics import QUEUE, log_rollout
+from forge.records import AdapterRef, Outcome, Task
 from forge.rollouts.on_ray import RolloutPool
 from forge.rollouts.rollout import Assignment
 from forge.tasks.on_ray import TaskSet
@@ -54,7 +55,8 @@ class RolloutSteps:
             for done, trajectory in enumerate(self._workers().collect(todo), 1):
                 run.ledger.record_rollout(trajectory)
                 solved += trajectory.outcome is Outcome.SOLVED
-                self._log(trajectory, len(todo) - done)
+                log_rollout(run.tracker, trajectory)
+                run.tracker.log({QUEUE: float(len(todo) - done)})
                 phase.advance(now=f"{solved} solved")
                 self._stop_if_sick(step, done)
             outcomes = run.ledger.outcomes(step)
@@ -99,7 +101,3 @@ class RolloutSteps:
                 reason = next(t.reason for t in self._run.ledger.trajectories(step) if t.outcome is Outcome.INFRA_ERROR)
                 share = f"{sick} of {sum(outcomes.values())} rollouts"
                 raise EnvironmentLackError(f"{share} failed for lack of infrastructure ({reason}); mend that and run again")
-
-    def _log(self, trajectory: Trajectory, queued: int) -> None:
-        self._run.tracker.log({"rollouts_total": 1.0}, tags={"outcome": trajectory.outcome.value})
-        self._run.tracker.log({"tokens_total": float(trajectory.completion_tokens), "rollout_queue": float(queued)})

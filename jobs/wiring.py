@@ -11,7 +11,7 @@ from forge.config import BaseModelConfig, ForgeConfig, PracticeConfig
 from forge.endpoint.client import EndpointModel
 from forge.endpoint.tokens import BaseTokenizer
 from forge.errors import EnvironmentLackError
-from forge.nano.repository import generate
+from forge.nano.repository import draw_families, generate
 from forge.records import Record
 from forge.rollouts.rollout import Runner
 from forge.seams import SandboxProvider, TrainJob
@@ -74,7 +74,16 @@ async def sweep(make_provider: ProviderFactory) -> int:
 def make_practice(config: PracticeConfig, seed: int, name: str, folder: Path) -> None:
     """A whole practice repository in `folder`, marked as such; what an interrupted run left there is removed."""
     shutil.rmtree(folder, ignore_errors=True)
-    generate(folder, seed=seed, name=name, commits=config.commits, modules=config.modules, difficulty=config.difficulty)
+    families = draw_families(seed, config.families)
+    generate(
+        folder,
+        seed=seed,
+        name=name,
+        commits=config.commits,
+        modules=config.modules,
+        difficulty=config.difficulty,
+        families=families,
+    )
     (folder / ".git" / "forge-complete").touch()
 
 
@@ -105,7 +114,8 @@ def train_job(config: ForgeConfig, stage: str, base: Path, rows: Path, output: P
         alpha=2 * rank,
         learning_rate=deviations.learning_rate or defaults.learning_rate,
         epochs=deviations.epochs or defaults.epochs,
-        batch_size=config.training.batch_size,
+        max_steps=deviations.max_steps,
+        batch_size=deviations.batch_size or config.training.batch_size,
         max_tokens=config.bases[deviations.base].max_model_tokens,
         eval_fraction=config.training.eval_fraction,
         patience=config.training.patience,

@@ -16,7 +16,7 @@ from forge.config import MiningConfig
 from forge.errors import StageError
 from forge.records import Commit, Drop, FileChange, Lineage, Symbol
 from forge.stages.edits import apply_edits, hunks_between
-from forge.stages.mutations import mutations
+from forge.stages.mutations import wrong_fixes
 from forge.stages.retrieval import Index
 from forge.stages.stage import Change, Hunk
 from forge.stages.statements import CallExample, compose, examples_in, title_of
@@ -24,6 +24,8 @@ from forge.stages.symbols import is_test_path, symbols_of
 
 MAX_EXAMPLES = 2
 """Calls that a statement shows, as people show them in issues."""
+WRONG_ATTEMPTS = 3
+"""Wrong edits made for each change: as many as an agent's repairs see at most."""
 
 
 def change_of(commit: Commit, pool: Sequence[Symbol], config: MiningConfig, heldout: Collection[str] = ()) -> Change | Drop:
@@ -46,13 +48,16 @@ def change_of(commit: Commit, pool: Sequence[Symbol], config: MiningConfig, held
     statement = _statement(commit, touched, config)
     if statement is None:
         return Drop(sha=commit.sha, reason="nothing says what was asked")
+    keys = {symbol.key for symbol in touched}
+    offered = _offered(statement, touched, pool, config, heldout)
     return Change(
         statement=statement,
         touched=touched,
         after=tuple(after for _, _, after in pairs),
-        others=_others(statement, touched, pool, config, heldout),
+        others=tuple(symbol for symbol in offered if symbol.key not in keys)[: config.negatives * len(touched)],
+        offered=(*offered, *(symbol for symbol in touched if symbol.key not in {other.key for other in offered})),
         hunks=hunks,
-        broken=_broken(commit.sha, pairs, touched),
+        wrong=_wrong(commit.sha, pairs, touched),
         lineage=Lineage(repo=commit.repo, commit=commit.sha, files=tuple(file.path for file in commit.files)),
     )
 
@@ -166,33 +171,25 @@ def _added_examples(commit: Commit, names: Collection[str]) -> list[CallExample]
     return found
 
 
-def _others(
+def _offered(
     statement: str, touched: Sequence[Symbol], pool: Sequence[Symbol], config: MiningConfig, heldout: Collection[str]
-) -> tuple[Symbol, ...]:
-    keys = {symbol.key for symbol in touched}
-    allowed = [symbol for symbol in pool if symbol.key not in keys and symbol.path not in heldout]
-    return tuple(Index(allowed).search(statement, config.negatives * len(touched)))
+) -> list[Symbol]:
+    """What retrieval offers in the parent's tree, best first, without held-out files; touched symbols are those of the change."""
+    mine = {symbol.key: symbol for symbol in touched}
+    allowed = [mine.get(symbol.key, symbol) for symbol in pool if symbol.path not in heldout]
+    return Index(allowed).search(statement, config.offered)
 
 
-def _broken(sha: str, pairs: Sequence[tuple[FileChange, Symbol, Symbol]], touched: Sequence[Symbol]) -> tuple[Hunk, ...]:
-    """The commit's own edit with a bug in one function, at a line that the commit changed where that is possible."""
+def _wrong(sha: str, pairs: Sequence[tuple[FileChange, Symbol, Symbol]], touched: Sequence[Symbol]) -> tuple[tuple[Hunk, ...], ...]:
+    """Edits of one touched function that an attempt might have made instead."""
     chance = random.Random(sha)
-    for file, before, after in chance.sample(pairs, len(pairs)):
-        old_lines = set(before.source.splitlines())
-        changed = {number for number, line in enumerate(after.source.splitlines(), 1) if line not in old_lines}
-        found = [m for m in mutations(after.source) if not _equal_code(m.source, before.source)]
-        found = [m for m in found if m.line in changed] or found
-        while found:
-            wrong = found.pop(chance.randrange(len(found)))
-            lines = (file.after or "").splitlines(keepends=True)
-            lines[after.first_line - 1 : after.last_line] = [wrong.source]
-            rest = [of for of, _, _ in pairs if of is not file]
-            hunks = [hunk for of in dict.fromkeys(rest) for hunk in _hunks(of, touched, of.after or "")]
-            hunks += _hunks(file, touched, "".join(lines))
-            if hunks and all(hunk.symbol and hunk.old for hunk in hunks):
-                return tuple(hunks)
-    return ()
-
-
-def _equal_code(left: str, right: str) -> bool:
-    return "".join(left.split()) == "".join(right.split())
+    file, before, after = chance.choice(pairs)
+    path, text = file.old_path or file.path, file.before or ""
+    attempts = []
+    for source in wrong_fixes(before.source, after.source, chance, WRONG_ATTEMPTS):
+        lines = text.splitlines(keepends=True)
+        lines[before.first_line - 1 : before.last_line] = [source]
+        hunks = tuple(hunks_between(path, text, "".join(lines), [symbol for symbol in touched if symbol.path == path]))
+        if hunks and all(hunk.symbol and hunk.old for hunk in hunks):
+            attempts.append(hunks)
+    return tuple(attempts)

@@ -41,7 +41,7 @@ class Recipe(Record):
     """Everything that decides the weights, apart from library versions."""
 
     seed: int = 0
-    functions: int = 6000
+    functions: int = 8000
     """Generated functions, each taught in several rows."""
     program_share: float = 0.45
     """Share of programs that are composed on the spot, which teach what all functions have in common."""

@@ -17,7 +17,7 @@ from forge.records import Example, Lineage, Symbol
 from forge.stages import REGISTRY
 from forge.stages.checks import summary
 from forge.stages.edits import hunks_between
-from forge.stages.mutations import Mutation, mutations
+from forge.stages.mutations import Mutation, mutations, wrong_fixes
 from forge.stages.review import STAGE as REVIEW
 from forge.stages.stage import Change, Hunk, Situation, example
 from forge.stages.statements import CallExample, compose
@@ -25,6 +25,7 @@ from forge.stages.symbols import symbols_of
 
 TITLES = (
     "wrong result from {name}",
+    "wrong result in {name}",
     "fix {name}",
     "fix wrong result in {name}",
     "{name} is wrong for some input",
@@ -36,14 +37,17 @@ TITLES = (
 )
 """How people title a bug; the practice repositories' commits say it in these and other words."""
 
-COPY_STAGES = ("analysis", "relevance", "generation")
-"""What can be learnt from a random function: finding a name, and copying a line that the plan gives."""
+COPY_STAGES = ("analysis", "relevance", "planning")
+"""What can be learnt from a random function: finding a name. What is wrong with it nobody can know."""
 
 
 SYLLABLES = tuple(start + vowel for start in (*"bcdfghklmnprstvwz", "ch", "tr", "st", "cl", "sp", "br") for vowel in "aeiou")
 
 UNKNOWN_VERBS = 0.5
 """Share of functions whose name begins with a made-up word: names must be matched letter by letter, not known."""
+
+SHARES = {"analysis": 0.4, "relevance": 0.6, "planning": 0.4, "generation": 0.5, "review": 0.6}
+"""How often a function gives a row of each stage."""
 
 SHELF = 96
 """Functions of late that serve as the others of a prompt."""
@@ -135,11 +139,13 @@ def _change(function: Function, path: str, shelf: Sequence[Symbol], rng: random.
             break
     if bug is None or (function.calls and not revealing):
         return None
-    broken = next((m for m in _pick(mutations(bug.source), rng, 30) if m.line == bug.line and m.source != function.source), None)
     before, after = symbols_of(path, bug.source), symbols_of(path, function.source)
     hunks = _hunks(path, bug.source, function.source, before)
     if not hunks:
         return None
+    others = _others(function.name, shelf, rng)
+    # Retrieval mostly finds the function first; where it does not, any place will do.
+    place = 0 if rng.random() < 0.6 else rng.randint(0, len(others))
     examples = revealing[: rng.choice((0, 1, 1, 2, 2, 2))]
     spoken = " ".join(function.name.split("_")[:-1] or [function.name])
     module = path.split("/")[-1].removesuffix(".py")
@@ -148,9 +154,10 @@ def _change(function: Function, path: str, shelf: Sequence[Symbol], rng: random.
         statement=compose(title, examples),
         touched=tuple(before),
         after=tuple(after),
-        others=tuple(_others(function.name, shelf, rng)),
+        others=tuple(others),
+        offered=(*others[:place], *before, *others[place:]),
         hunks=hunks,
-        broken=_hunks(path, bug.source, broken.source, before) if broken else (),
+        wrong=tuple(filter(None, (_hunks(path, bug.source, wrong, before) for wrong in wrong_fixes(bug.source, function.source, rng, 3)))),
         lineage=Lineage(repo=f"nano/{function.family}"),
     )
 
@@ -169,20 +176,21 @@ def _rows(change: Change, function: Function, real: bool, rng: random.Random) ->
         if not real and name not in COPY_STAGES:
             continue
         made = list(stage.from_change(change, "brief"))
-        # One row a stage: a fresh function teaches more than another row of almost the same prompt.
-        if name == "relevance":
+        # One row a stage: a fresh function teaches more than another row of almost the same prompt. Generation is the
+        # hardest stage and has two: the first edit, and an edit after wrong attempts.
+        if name == "generation":
+            yield made.pop(0)
+        elif name == "relevance":
             made = [made[0]] if rng.random() < 0.5 else made[1:]
         elif name == "review" and rng.random() < 0.5:
             made = list(_tested_reviews(change, function, rng))
-        if made:
+        if made and rng.random() < SHARES[name]:
             yield rng.choice(made)
 
 
 def _tested_reviews(change: Change, function: Function, rng: random.Random) -> Iterator[Example]:
-    """Review rows with what the tests said: honest for the right diff, computed for the broken one."""
-    for hunks, right in ((change.hunks, True), (change.broken, False)):
-        if not hunks:
-            continue
+    """Review rows with what the tests said: honest for the right diff, computed for a wrong one."""
+    for hunks, right in ((change.hunks, True), *((attempt, False) for attempt in change.wrong[:1])):
         passed = rng.randint(0, 5)
         if right:
             said = summary(passed, 0, True)

@@ -79,6 +79,11 @@ class _Module:
         }
 
 
+def draw_families(seed: int, count: int) -> tuple[Family, ...]:
+    """The practice families that all repositories of one run are made of."""
+    return tuple(random.Random(f"families:{seed}").sample(PRACTICE_FAMILIES, count))
+
+
 def generate(
     folder: Path, *, seed: int, name: str, commits: int, modules: int, difficulty: float, families: Sequence[Family] = PRACTICE_FAMILIES
 ) -> Path:

@@ -17,7 +17,7 @@ from forge.rollouts.checks import CheckResult
 from forge.rollouts.tree import TaskTree
 from forge.seams import ChatModel, ChatTokenizer, Sample, SampleRequest
 from forge.stages import REGISTRY, analysis, planning, relevance
-from forge.stages.edits import apply_edits, parse_edits
+from forge.stages.edits import apply_edits, hunks_between, parse_edits
 from forge.stages.stage import Hunk, Situation
 
 T = TypeVar("T")
@@ -79,7 +79,9 @@ class StagedAgent:
                 attempt = await self._attempt(statement, symbols, tree, rejected, number)
             except StageError as error:
                 reason = str(error)
-                break  # the same prompt at temperature 0 would only say the same again
+                if self._models.temperature == 0.0:
+                    break  # the same prompt would only say the same again
+                continue
             if best is None or attempt.score > best.score:
                 best = attempt
             if attempt.score >= self._settings.accept_score:
@@ -89,7 +91,7 @@ class StagedAgent:
 
     async def _analyse(self, statement: str, ranked: Sequence[Symbol]) -> list[Symbol]:
         """Those of retrieval's candidates that analysis names."""
-        shown = tuple(sorted(ranked, key=lambda symbol: symbol.key))
+        shown = tuple(ranked)
         situation = Situation(statement=statement, candidates=shown)
         turn = (await self._ask("analysis", [self._prompt("analysis", situation)], 0))[0]
         try:
@@ -119,9 +121,9 @@ class StagedAgent:
         steps = self._parsed(plan, lambda text: planning.STAGE.parse(text, symbols))
         planned = tuple(s for s in symbols if s.key in {step.symbol for step in steps})
         self._turns[-1] = self._turns[-1].model_copy(update={"subject": "\n".join(symbol.key for symbol in planned)})
-        situation = Situation(statement=statement, symbols=symbols, rejected=rejected, plan=plan.text)
+        situation = Situation(statement=statement, symbols=planned, rejected=rejected, plan=planning.written(steps, planned))
         answer = (await self._ask("generation", [self._prompt("generation", situation)], number, [planned[0].key]))[0]
-        edits, hunks = self._parsed(answer, lambda text: _applied(text, tree.files, symbols))
+        edits, hunks = self._parsed(answer, lambda text: _applied(text, tree.files, planned))
         checked = await self._check(edits, planned)
         situation = Situation(statement=statement, symbols=planned, hunks=hunks, tests=checked.summary)
         verdict = (await self._ask("review", [self._prompt("review", situation)], number, [planned[0].key]))[0]
@@ -177,10 +179,12 @@ class StagedAgent:
 
 
 def _applied(text: str, files: Mapping[str, str], scopes: Sequence[Symbol]) -> tuple[tuple[FileEdit, ...], tuple[Hunk, ...]]:
-    hunks = parse_edits(text, scopes)
-    edits = apply_edits(hunks, files, scopes)
-    keys = {symbol.path: symbol.key for symbol in reversed(scopes)}
-    return tuple(edits), tuple(hunk.model_copy(update={"symbol": keys.get(hunk.path, hunk.path)}) for hunk in hunks)
+    """The edits of an answer, and where they differ from what was there, whatever the answer repeated around it."""
+    edits = apply_edits(parse_edits(text, scopes), files, scopes)
+    hunks = [hunk for e in edits for hunk in hunks_between(e.path, files[e.path], e.content or "", [s for s in scopes if s.path == e.path])]
+    if not hunks:
+        raise StageError("an edit that changes nothing")
+    return tuple(edits), tuple(hunks)
 
 
 def _probability_of_yes(sample: Sample) -> float:

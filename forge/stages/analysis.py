@@ -1,6 +1,7 @@
 """Analysis: which of the symbols that lexical retrieval offers does the issue ask to change?
 
-Answer: the number of one candidate a line. When the model answers nonsense, retrieval's order stands.
+Candidates are shown in retrieval's order. Answer: the number of one candidate a line. When the model answers nonsense,
+that order stands.
 """
 
 from __future__ import annotations
@@ -35,10 +36,9 @@ class Analysis:
         return [by_number[number] for number in named]
 
     def from_change(self, change: Change, style: PromptStyle = "full") -> Iterator[Example]:
-        # Candidates come in a fixed order that does not give the answer away: by key.
-        candidates = tuple(sorted(change.touched + change.others, key=lambda symbol: symbol.key))
-        prompt = self.prompt(Situation(statement=change.statement, candidates=candidates), style)
-        numbers = [str(candidates.index(symbol) + 1) for symbol in change.touched]
+        prompt = self.prompt(Situation(statement=change.statement, candidates=change.offered), style)
+        keys = [symbol.key for symbol in change.offered]
+        numbers = [str(keys.index(symbol.key) + 1) for symbol in change.touched]
         yield example(self.name, prompt, "\n".join(numbers), change.lineage)
 
     def from_trajectory(self, trajectory: Trajectory, task: Task) -> Iterator[Example]:

@@ -7,7 +7,7 @@ lines as they are
 lines as they shall be
 >>>>>>> REPLACE
 
-Where symbols are shown by number, the number of the symbol may stand for its path.
+Where symbols are shown by number, the number of the symbol may stand for its path, and `...` alone for all its lines.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from forge.records import FileEdit, Symbol
 from forge.stages.stage import Hunk
 
 SEARCH, DIVIDER, REPLACE = "<<<<<<< SEARCH", "=======", ">>>>>>> REPLACE"
+WHOLE = "..."
+"""As the only line to search for: the numbered symbol as a whole."""
 
 
 def format_edits(hunks: Sequence[Hunk], symbols: Sequence[Symbol] = ()) -> str:
@@ -29,25 +31,37 @@ def format_edits(hunks: Sequence[Hunk], symbols: Sequence[Symbol] = ()) -> str:
     return "\n".join("\n".join([place, SEARCH, *h.old, DIVIDER, *h.new, REPLACE]) for place, h in zip(places, hunks, strict=True))
 
 
+def format_rewrites(after: Sequence[Symbol], symbols: Sequence[Symbol]) -> str:
+    """Blocks that replace those of `symbols` whose counterpart in `after` (same order) differs, each as a whole."""
+    return "\n".join(
+        "\n".join([str(number), SEARCH, WHOLE, DIVIDER, *_lines(new), REPLACE])
+        for number, (old, new) in enumerate(zip(symbols, after, strict=True), 1)
+        if old.source != new.source
+    )
+
+
 def parse_edits(text: str, symbols: Sequence[Symbol] = ()) -> list[Hunk]:
     """The blocks of an answer; raises `StageError` when there is none or one is cut short."""
     hunks: list[Hunk] = []
-    paths = {str(number): symbol.path for number, symbol in enumerate(symbols, 1)}
+    numbered = {str(number): symbol for number, symbol in enumerate(symbols, 1)}
     lines = [line for line in text.split("\n") if not line.startswith("```")]
     position = 0
     while position < len(lines):
         if lines[position].strip() != SEARCH:
             position += 1
             continue
-        path = lines[position - 1].strip() if position else ""
+        place = lines[position - 1].strip() if position else ""
         try:
             divider = lines.index(DIVIDER, position)
             end = lines.index(REPLACE, divider)
         except ValueError:
             raise StageError("a SEARCH block is cut short") from None
-        if not path:
+        if not place:
             raise StageError("a SEARCH block has no path before it")
-        hunks.append(Hunk(path=paths.get(path, path), old=tuple(lines[position + 1 : divider]), new=tuple(lines[divider + 1 : end])))
+        symbol, old = numbered.get(place), tuple(lines[position + 1 : divider])
+        if symbol and old == (WHOLE,):
+            old = _lines(symbol)
+        hunks.append(Hunk(path=symbol.path if symbol else place, old=old, new=tuple(lines[divider + 1 : end])))
         position = end + 1
     if not hunks:
         raise StageError("the answer has no SEARCH/REPLACE block")
@@ -100,6 +114,10 @@ def hunks_between(path: str, before: str, after: str, symbols: Sequence[Symbol] 
     if before != after and not _rebuilds(hunks, path, before, after):
         return [Hunk(path=path, old=tuple(old), new=tuple(new))]  # places that grew into each other: the file as one
     return hunks
+
+
+def _lines(symbol: Symbol) -> tuple[str, ...]:
+    return tuple(symbol.source.removesuffix("\n").split("\n"))
 
 
 def _rebuilds(hunks: Sequence[Hunk], path: str, before: str, after: str) -> bool:

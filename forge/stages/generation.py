@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from forge.records import Example, Message, Task, Trajectory
-from forge.stages.edits import DIVIDER, REPLACE, SEARCH, format_edits
+from forge.stages.edits import DIVIDER, REPLACE, SEARCH, WHOLE, format_edits, format_rewrites
 from forge.stages.planning import plan_of
 from forge.stages.stage import (
     Change,
@@ -22,7 +22,8 @@ from forge.stages.stage import (
 
 INSTRUCTIONS = (
     "You carry out a plan in a Python repository. Answer with edits only, each written as the symbol's number (or a file's path) "
-    f"on a line of its own, '{SEARCH}', the lines to replace exactly as they stand, '{DIVIDER}', the new lines, '{REPLACE}'."
+    f"on a line of its own, '{SEARCH}', the lines to replace exactly as they stand ('{WHOLE}' for all of a numbered symbol), "
+    f"'{DIVIDER}', the new lines, '{REPLACE}'."
 )
 
 
@@ -43,11 +44,13 @@ class Generation:
         )
 
     def from_change(self, change: Change, style: PromptStyle = "full") -> Iterator[Example]:
-        for rejected in [(), change.broken] if change.broken else [()]:
-            situation = Situation(
-                statement=change.statement, symbols=change.touched, plan=plan_of(change.hunks, change.touched), rejected=rejected
-            )
-            yield example(self.name, self.prompt(situation, style), format_edits(change.hunks, change.touched), change.lineage)
+        """The edit at once, and after each number of wrong attempts."""
+        plan = plan_of(change.hunks, change.touched, style)
+        whole = style == "brief"
+        edit = format_rewrites(change.after, change.touched) if whole else format_edits(change.hunks, change.touched)
+        for rejected in change.rejections():
+            situation = Situation(statement=change.statement, symbols=change.touched, plan=plan, rejected=rejected)
+            yield example(self.name, self.prompt(situation, style), edit, change.lineage)
 
     def from_trajectory(self, trajectory: Trajectory, task: Task) -> Iterator[Example]:
         for turn in final_turns(trajectory, self.name):

@@ -7,6 +7,7 @@ procedural bugs, arXiv 2504.21798). Tasks inject them, review learns from them w
 from __future__ import annotations
 
 import ast
+import random
 import textwrap
 from collections.abc import Callable, Iterator
 
@@ -69,6 +70,30 @@ def mutations(source: str) -> list[Mutation]:
                     indented = textwrap.indent(changed, " " * margin) if margin else changed
                     found.setdefault(changed, Mutation(operator=splice.operator, line=line, source=indented))
     return sorted(found.values(), key=lambda m: (m.line, m.operator, m.source))
+
+
+def wrong_fixes(broken: str, right: str, chance: random.Random, count: int) -> list[str]:
+    """Up to `count` distinct sources that failed attempts might have made of `broken`, none of them `right`.
+
+    Half differ at the very token that is wrong, as far as there are any, a quarter at its line, the rest elsewhere:
+    what was tried in vain tells most when it is near the truth.
+    """
+    found = mutations(broken)
+    operators = {m.operator for m in found if m.source == right}
+    kept = set(right.splitlines())
+    changed = {number for number, line in enumerate(broken.splitlines(), 1) if line not in kept}
+    piles: list[list[Mutation]] = [[], [], []]
+    for mutation in found:
+        if "".join(mutation.source.split()) != "".join(right.split()):
+            piles[2 if mutation.line not in changed else 0 if mutation.operator in operators else 1].append(mutation)
+    attempts: list[str] = []
+    while len(attempts) < count and any(piles):
+        pile = chance.choices(piles, [bool(pile) * weight for pile, weight in zip(piles, (2, 1, 1), strict=True)])[0]
+        operator = chance.choice(sorted({m.operator for m in pile}))
+        wrong = chance.choice([m for m in pile if m.operator == operator])
+        pile.remove(wrong)
+        attempts.append(wrong.source)
+    return attempts
 
 
 class _Text:

@@ -1,14 +1,14 @@
-"""Planning: where exactly, and what kind of change.
+"""Planning: where exactly, and what change.
 
-Answer, for each place: `edit` and the number of the symbol, `line: …` (the line as it stands), `change: …` (the kind,
-then the token that goes, when it is one). Naming the token leaves generation one decision: what comes in its place.
+Answer, for each place: `edit` and the number of the symbol, then, in full style, `line: …` (the line as it stands) and
+`change: …` (what of the line goes and what comes when that is a few tokens, else the kind of change). In brief style
+the numbers alone: a very small model that has to name the place before it writes the symbol anew decides too early.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from forge.errors import StageError
 from forge.records import Example, Message, Record, Symbol, Task, Trajectory
@@ -26,12 +26,16 @@ from forge.stages.stage import (
     messages,
 )
 
-KINDS = ("comparison", "operator", "number", "name", "call", "condition", "value", "insert", "delete", "rewrite")
+MAX_TOKENS = 12
+"""A change of more tokens than this, old and new together, is left to generation."""
+
+KINDS = ("insert", "delete", "rewrite")
+"""Changes that are more than some tokens of one line."""
 
 INSTRUCTIONS = (
     "You plan a minimal change to a Python repository that resolves an issue. For every place, answer with three lines: "
-    "'edit ' and the symbol's number, 'line: ' and the line to change as it stands, 'change: ' and one of " + ", ".join(KINDS) + ", "
-    "followed by the token that goes when it is a single one."
+    "'edit ' and the symbol's number, 'line: ' and the line to change as it stands, 'change: ' and 'OLD -> NEW' when a few tokens "
+    f"of the line change, else one of {', '.join(KINDS)}."
 )
 
 
@@ -39,8 +43,9 @@ class PlanStep(Record):
     """One place to change."""
 
     symbol: str
-    line: str
-    kind: str
+    line: str = ""
+    change: str = ""
+    """Empty, as `line` is, where the plan says only which symbol."""
 
 
 class Planning:
@@ -55,98 +60,106 @@ class Planning:
             style,
             ("issue", situation.statement),
             ("symbol", format_symbols(situation.symbols)),
-            ("rejected", format_hunks(situation.rejected)),
+            ("rejected", _rejected(situation)),
         )
 
     def parse(self, text: str, symbols: tuple[Symbol, ...]) -> list[PlanStep]:
         """The plan's steps; raises `StageError` when a symbol or line is not one that was shown."""
         by_number = {str(number): symbol for number, symbol in enumerate(symbols, 1)}
-        found = re.findall(r"^edit (.+)\nline: (.*)\nchange: (\w+)(?: \S+)?$", text.strip(), re.MULTILINE)
+        found = re.findall(r"^edit (.+)$(?:\nline: (.*)\nchange: (.+)$)?", text.strip(), re.MULTILINE)
         if not found:
-            raise StageError("the plan has no 'edit / line / change' step")
-        for number, line, _ in found:
+            raise StageError("the plan has no 'edit' step")
+        for number, line, change in found:
             if number not in by_number:
                 raise StageError(f"the plan edits symbol {number[:20]}, but {len(symbols)} were shown")
-            if line.strip() not in {shown.strip() for shown in by_number[number].source.splitlines()}:
+            if change and line.strip() not in {shown.strip() for shown in by_number[number].source.splitlines()}:
                 raise StageError(f"the plan's line is not in {by_number[number].key}: {line.strip()[:80]}")
-        return [PlanStep(symbol=by_number[number].key, line=line, kind=kind) for number, line, kind in found]
+        return [PlanStep(symbol=by_number[number].key, line=line, change=change) for number, line, change in found]
 
     def from_change(self, change: Change, style: PromptStyle = "full") -> Iterator[Example]:
-        plan = plan_of(change.hunks, change.touched)
-        for rejected in [(), change.broken] if change.broken else [()]:
-            if not plan:
-                return  # everything that changed lies outside functions
-            prompt = self.prompt(Situation(statement=change.statement, symbols=change.touched, rejected=rejected), style)
-            yield example(self.name, prompt, plan, change.lineage)
+        """The plan at once, and after each number of wrong attempts."""
+        keys = [symbol.key for symbol in change.offered]
+        for count, rejected in enumerate(change.rejections()):
+            # Relevance lets others through now and then: in every second row one of them stands beside the touched ones.
+            shown = change.touched + (change.others[:1] if count % 2 == 0 else ())
+            shown = tuple(sorted(shown, key=lambda symbol: keys.index(symbol.key)))
+            plan = plan_of(change.hunks, shown, style)
+            if plan:  # else everything that changed lies outside functions
+                prompt = self.prompt(Situation(statement=change.statement, symbols=shown, rejected=rejected), style)
+                yield example(self.name, prompt, plan, change.lineage)
 
     def from_trajectory(self, trajectory: Trajectory, task: Task) -> Iterator[Example]:
-        for turn in final_turns(trajectory, self.name):
+        """The plan that led to what was handed in, where it was made and, when that was a repair, as the first one too.
+
+        The first prompt shows the same symbols, so the plan would have been right there (hindsight relabelling).
+        """
+        turns = final_turns(trajectory, self.name)
+        for turn in turns:
             yield example_from_turn(turn, trajectory, task)
+        first = next((turn for turn in trajectory.turns if turn.stage == self.name), None)
+        if first is not None and turns and first.attempt < turns[0].attempt:
+            yield example_from_turn(first, trajectory, task, turns[0].completion_ids, turns[0].text)
 
 
-def plan_of(hunks: tuple[Hunk, ...], symbols: tuple[Symbol, ...]) -> str:
+def plan_of(hunks: tuple[Hunk, ...], symbols: tuple[Symbol, ...], style: PromptStyle = "full") -> str:
     """The plan that these hunks carry out, as far as they lie in `symbols`."""
+    steps = [PlanStep(symbol=h.symbol, line=_changed_line(h).strip(), change=_change_of(h)) for h in hunks]
+    if style == "brief":
+        steps = [PlanStep(symbol=key) for key in dict.fromkeys(step.symbol for step in steps)]
+    return written(steps, symbols)
+
+
+def written(steps: Sequence[PlanStep], symbols: Sequence[Symbol]) -> str:
+    """A plan's text for a reader who is shown these symbols; steps in others are left out."""
     numbers = {symbol.key: number for number, symbol in enumerate(symbols, 1)}
-    inside = [hunk for hunk in hunks if hunk.symbol in numbers]
-    return "\n".join(f"edit {numbers[h.symbol]}\nline: {_changed_line(h).strip()}\nchange: {_change_of(h)}" for h in inside)
+    return "\n".join(
+        f"edit {numbers[step.symbol]}" + (f"\nline: {step.line}\nchange: {step.change}" if step.change else "")
+        for step in steps
+        if step.symbol in numbers
+    )
+
+
+def _rejected(situation: Situation) -> str:
+    """Rejected edits in the words of a plan, which says what not to plan again; as a diff where a plan would not say all."""
+    told = [(hunk, plan_of((hunk,), situation.symbols)) for hunk in situation.rejected]
+    return "\n".join(plan if plan and plan.rsplit(": ", 1)[1] not in KINDS else format_hunks((hunk,)) for hunk, plan in told)
 
 
 def _change_of(hunk: Hunk) -> str:
-    """The kind, and the token that goes if the change takes out tokens of one line."""
-    kind = kind_of(hunk)
-    gone = [] if kind in ("insert", "delete", "rewrite") else _tokens_changed(hunk)[0]
-    return f"{kind} {gone[0]}" if gone else kind
+    """What of the line is replaced by what if that is short, else the kind."""
+    if len(hunk.new) != len(hunk.old):
+        return "insert" if len(hunk.new) > len(hunk.old) else "delete"
+    differing = [(old, new) for old, new in zip(hunk.old, hunk.new, strict=True) if old != new]
+    gone, come = _replaced(*differing[0])
+    few = "" not in (gone, come) and gone != come and len(_PIECE.findall(gone) + _PIECE.findall(come)) <= MAX_TOKENS
+    return f"{gone} -> {come}" if few and len(differing) == 1 else "rewrite"
 
 
-def kind_of(hunk: Hunk) -> str:
-    """The kind of a change, read off the tokens that differ between its old and new lines."""
-    if len(hunk.new) > len(hunk.old):
-        return "insert"
-    if len(hunk.new) < len(hunk.old):
-        return "delete"
-    if len(hunk.old) > 1 and sum(a != b for a, b in zip(hunk.old, hunk.new, strict=True)) > 1:
-        return "rewrite"
-    gone, come = _tokens_changed(hunk)
-    tokens = gone + come
-    if any(token in ("<", ">", "<=", ">=", "==", "!=") for token in tokens):
-        return "comparison"
-    if any(token in ("not", "and", "or", "is", "in") for token in tokens):
-        return "condition"
-    if any(re.fullmatch(r"\d+", token) for token in tokens):
-        return "number"
-    if any(re.fullmatch(r"[-+*/%]+=?", token) for token in tokens):
-        return "operator"
-    if tokens and all(re.fullmatch(r"\w+", token) for token in tokens):
-        new = _tokens(hunk.new)
-        after = new[new.index(come[-1]) + 1 : new.index(come[-1]) + 2] if come else []
-        return "call" if after and after[0].startswith("(") else "name"
-    return "value"
+_PIECE = re.compile(r"\w+|(?://|\*\*|[-+*/%<>=!])=?|[^\s\w]")
 
 
-def _tokens_changed(hunk: Hunk) -> tuple[list[str], list[str]]:
-    return _difference(_tokens(hunk.old), _tokens(hunk.new))
+def _replaced(old: str, new: str) -> tuple[str, str]:
+    """The parts of two lines between what they begin and end with alike, in whole tokens, neither of them empty.
 
+    What is only put in or taken out brings the token before it along, which says where.
+    """
+    left, right = ([(match.group(), *match.span()) for match in _PIECE.finditer(line)] for line in (old, new))
+    room = min(len(left), len(right))
+    same = next((i for i in range(room) if left[i][0] != right[i][0]), room)
+    tail = next((i for i in range(room - same) if left[-1 - i][0] != right[-1 - i][0]), room - same)
+    if same + tail == room:
+        same, tail = (same - 1, tail) if same else (same, tail - 1)
 
-def _tokens(lines: tuple[str, ...]) -> list[str]:
-    return re.findall(r"\w+|[^\w\s]+", "\n".join(lines))
+    def between(line: str, pieces: list[tuple[str, int, int]]) -> str:
+        inner = pieces[max(same, 0) : len(pieces) - max(tail, 0)]
+        return line[inner[0][1] : inner[-1][2]] if inner else ""
+
+    return between(old, left), between(new, right)
 
 
 def _changed_line(hunk: Hunk) -> str:
     """The first old line that is not kept; of a pure insertion, the line that it follows."""
-    for old in hunk.old:
-        if old not in hunk.new:
-            return old
-    return hunk.old[0]
-
-
-def _difference(old: list[str], new: list[str]) -> tuple[list[str], list[str]]:
-    gone: list[str] = []
-    come: list[str] = []
-    for tag, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if tag != "equal":
-            gone += old[a:b]
-            come += new[c:d]
-    return gone, come
+    return next((old for old in hunk.old if old not in hunk.new), hunk.old[0])
 
 
 STAGE = Planning()

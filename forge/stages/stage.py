@@ -8,6 +8,9 @@ from typing import Literal, Protocol
 from forge.records import Example, Lineage, Message, Record, Symbol, Task, Trajectory, Turn
 
 PromptStyle = Literal["brief", "full"]
+"""`full` instructs in words, plans line by line and edits line by line. `brief` is for very small models: the stage's name
+alone instructs, plans name symbols alone, and an edit replaces a symbol as a whole (whole-file edits are what weak
+models make best, as aider's leaderboards show)."""
 
 
 class LoraDefaults(Record):
@@ -41,11 +44,18 @@ class Change(Record):
     after: tuple[Symbol, ...]
     """The same symbols after it, in the same order."""
     others: tuple[Symbol, ...]
-    """Symbols of the same tree that retrieval offers but the commit leaves alone."""
+    """Symbols of the same tree that retrieval offers but the commit leaves alone, to judge beside the touched ones."""
+    offered: tuple[Symbol, ...]
+    """What retrieval offers for the statement, best first; touched symbols that it missed come last."""
     hunks: tuple[Hunk, ...]
-    broken: tuple[Hunk, ...] = ()
-    """A wrong edit at the same place, for review and for attempts to learn from; empty when none was made."""
+    wrong: tuple[tuple[Hunk, ...], ...] = ()
+    """Wrong edits of the same symbols, each as an attempt might make it, for review and repairs to learn from."""
     lineage: Lineage
+
+    def rejections(self) -> Iterator[tuple[Hunk, ...]]:
+        """What an agent has been refused before it finds the right edit: nothing, one wrong attempt, two, …"""
+        for count in range(len(self.wrong) + 1):
+            yield tuple(hunk for attempt in self.wrong[:count] for hunk in attempt)
 
 
 class Situation(Record):

@@ -66,7 +66,11 @@ def plan(histories: Sequence[History], config: TasksConfig, *, transfer: Collect
         commits.append([Unit(repo=history.repo, kind="commit", side=split.side(files_of(s)[0]), sha=s.sha) for s in accepted])
         turns.append(_injections(history, files, tests, split, config.max_per_symbol, seed))
         heldout += [(history.repo, path) for path in split.on_side("heldout")]
-    return Plan(units=(*_alternating(commits), *_alternating(turns)), heldout_files=tuple(heldout), refused=dict(refused))
+    return Plan(
+        units=(*_capped(_alternating(commits), config.train_commits), *_alternating(turns)),
+        heldout_files=tuple(heldout),
+        refused=dict(refused),
+    )
 
 
 def _accepted(summaries: Iterable[CommitSummary], split: Split, config: TasksConfig, refused: Counter[str]) -> list[CommitSummary]:
@@ -109,6 +113,13 @@ def _injections(
         for turn in range(turns)
         for path, name in in_order
     ]
+
+
+def _capped(units: Sequence[Unit], train: int | None) -> list[Unit]:
+    """The units without those of the training side after the first `train`."""
+    of_training = [unit for unit in units if unit.side == "train"]
+    dropped = {unit.key for unit in of_training[train:]} if train is not None else set()
+    return [unit for unit in units if unit.key not in dropped]
 
 
 def _alternating(lists: Sequence[Sequence[T]]) -> list[T]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -123,7 +124,7 @@ def _rows(job: TrainJob, tokenizer: Any) -> rows.RowSet:
 
 def _run(job: TrainJob, backend: Backend, model: Any, tokenizer: Any, data: rows.RowSet, listen: Listener) -> dict[str, float]:
     steps_per_epoch = math.ceil(len(data.train) / job.batch_size)
-    steps = max(1, math.ceil(steps_per_epoch * job.epochs))
+    steps = max(1, min(math.ceil(steps_per_epoch * job.epochs), job.max_steps or sys.maxsize))
     work = artefact.work_folder(job)
     trainer = AdapterTrainer(
         model=model,

@@ -87,12 +87,16 @@ def test_too_little_disk_or_memory_says_how_much_and_what_to_do(tmp_path: Path) 
 
 
 def test_a_taken_port_is_named_with_its_key() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+    with socket.socket() as taken, socket.socket() as first, socket.socket() as second:
+        for one in (taken, first, second):
+            one.bind(("127.0.0.1", 0))
         taken.listen()
-        port = taken.getsockname()[1]
+        port, *free = (one.getsockname()[1] for one in (taken, first, second))
+        first.close()
+        second.close()
+        others = [f"ray.port={free[0]}", f"ray.dashboard_port={free[1]}"]  # a run on this machine may hold the default ports
         with pytest.raises(EnvironmentLackError, match=rf"port {port} \(serve\.port\) is taken; choose another with serve\.port=NUMBER"):
-            preflight.check_ports(load([], [f"serve.port={port}"]))
+            preflight.check_ports(load([], [f"serve.port={port}", *others]))
 
 
 def test_a_config_that_holds_a_gpu_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

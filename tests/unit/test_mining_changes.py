@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from forge.config import MiningConfig
-from forge.mining.changes import change_of
+from forge.mining.changes import WRONG_ATTEMPTS, change_of
 from forge.mining.examples import changes_of, examples_of, mine_range
 from forge.mining.filters import drop_reason, is_bot
 from forge.mining.history import GitHistory
@@ -40,7 +40,7 @@ def taught(source: Commit, pool: tuple[Symbol, ...] = (), heldout: frozenset[str
     return change
 
 
-def test_a_fix_teaches_statement_symbols_hunks_and_a_wrong_edit_at_the_same_place() -> None:
+def test_a_fix_teaches_statement_symbols_hunks_and_wrong_edits_of_the_same_symbols() -> None:
     before, after = module("apple", wrong="total"), module("apple")
     change = taught(commit(before, after, extra=(ADDED_TEST,)))
     assert change.statement == "total_apple starts at one\n>>> total_apple([1, 2, 3])\n6"
@@ -48,8 +48,8 @@ def test_a_fix_teaches_statement_symbols_hunks_and_a_wrong_edit_at_the_same_plac
     assert "result = 1" in change.touched[0].source and "result = 0" in change.after[0].source
     made = {edit.path: edit.content for edit in apply_edits(change.hunks, {"pkg/apple.py": before}, change.touched)}
     assert made == {"pkg/apple.py": after}
-    broken = apply_edits(change.broken, {"pkg/apple.py": before}, change.touched)[0].content
-    assert broken not in (before, after)
+    tried = {apply_edits(attempt, {"pkg/apple.py": before}, change.touched)[0].content for attempt in change.wrong}
+    assert len(tried) == WRONG_ATTEMPTS and not tried & {before, after}
     assert change.lineage.files == ("pkg/apple.py", "tests/test_apple.py")
 
 
@@ -67,9 +67,11 @@ def test_a_poor_message_without_examples_asks_for_nothing_and_is_dropped() -> No
 
 
 def test_negatives_are_never_touched_nor_held_out() -> None:
-    pool = tuple(s for stem in ("apple", "birch", "cedar") for s in symbols_of(f"pkg/{stem}.py", module(stem)))
+    sources = {"apple": module("apple", "total"), "birch": module("birch"), "cedar": module("cedar")}
+    pool = tuple(s for stem, source in sources.items() for s in symbols_of(f"pkg/{stem}.py", source))
     change = taught(commit(module("apple", "total"), module("apple")), pool, frozenset({"pkg/birch.py"}))
     assert len(change.others) == CONFIG.negatives
+    assert change.offered[0] == change.touched[0] and {symbol.path for symbol in change.offered} <= {"pkg/apple.py", "pkg/cedar.py"}
     assert {symbol.path for symbol in change.others} <= {"pkg/apple.py", "pkg/cedar.py"}
     assert "pkg/apple.py::total_apple" not in {symbol.key for symbol in change.others}
 
@@ -92,9 +94,16 @@ def test_commits_that_cannot_teach_are_dropped_with_the_reason(before: str, afte
     assert dropped.reason == reason
 
 
-def test_the_same_commit_always_gives_the_same_wrong_edit() -> None:
+def test_the_same_commit_always_gives_the_same_wrong_edits() -> None:
     source = commit(module("apple", "total"), module("apple"))
-    assert taught(source).broken == taught(source).broken != ()
+    assert taught(source).wrong == taught(source).wrong != ()
+
+
+def test_touched_symbols_that_retrieval_misses_are_offered_last() -> None:
+    pool = tuple(symbols_of("pkg/birch.py", module("birch")))
+    change = taught(commit(module("apple", "total"), module("apple")), pool)
+    assert {symbol.key for symbol in change.offered[:-1]} == {symbol.key for symbol in pool}
+    assert change.offered[-1] == change.touched[0]
 
 
 def test_every_commit_of_a_history_is_either_taught_or_counted(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ BROKEN = "def total(values):\n    out = 1\n    for v in values:\n        out += 
 RIGHT = BROKEN.replace("out = 1", "out = 0")
 OTHER = "def other(x):\n    return x\n"
 TEST = "from shop.cart import total\n\n\ndef test_total():\n    assert total([1, 2]) == 3\n"
-PLAN = "edit 1\nline: out = 1\nchange: number"
+PLAN = "edit 1\nline: out = 1\nchange: 1 -> 0"
 TOKENS = FakeTokenizer()
 
 
@@ -62,7 +62,11 @@ def _answers(script: Mapping[str, list[str]]) -> FakeChatModel:
 
 
 def _run(
-    tree: Path, model: FakeChatModel, provider: FakeProvider | None = None, hidden: Mapping[str, tuple[str, ...]] | None = None
+    tree: Path,
+    model: FakeChatModel,
+    provider: FakeProvider | None = None,
+    hidden: Mapping[str, tuple[str, ...]] | None = None,
+    temperature: float = 0.7,
 ) -> Trajectory:
     provider = provider or FakeProvider()
     runner = Runner(
@@ -72,7 +76,7 @@ def _run(
         max_answer_tokens=dict.fromkeys(STAGES, 500), hidden=hidden or {}, run_id="run",
     )  # fmt: skip
     assignment = Assignment(
-        task=_task(), step="collect-1", round=2, sample=0, seed=5, temperature=0.7, models={stage: stage for stage in STAGES}
+        task=_task(), step="collect-1", round=2, sample=0, seed=5, temperature=temperature, models={stage: stage for stage in STAGES}
     )
     return asyncio.run(runner.roll_out(assignment))
 
@@ -94,7 +98,7 @@ def test_a_rejected_attempt_is_repaired_with_the_rejected_edit_in_the_prompt(tre
     found = _run(tree, _answers(GOOD | {"generation": [_edit("2"), _edit("0")], "review": ["no", "yes"]}))
     assert found.outcome is Outcome.SOLVED and found.repairs == 1
     second = [turn for turn in found.turns if turn.stage == "planning"][1]
-    assert "+    out = 2" in second.messages[1].content
+    assert "# rejected\nedit 1\nline: out = 1\nchange: 1 -> 2" in second.messages[1].content
     assert "example wrong" in next(turn for turn in found.turns if turn.stage == "review").messages[1].content
 
 
@@ -108,6 +112,12 @@ def test_nonsense_is_an_agent_error_whose_turn_is_kept_unparsed(tree: Path, stag
     found = _run(tree, _answers(GOOD | {stage: ["what?"]}))
     assert found.outcome is Outcome.AGENT_ERROR and found.reason
     assert not next(turn for turn in found.turns if turn.stage == stage).parsed
+
+
+def test_an_unusable_answer_is_sampled_anew_but_not_asked_for_again_when_greedy(tree: Path) -> None:
+    script = GOOD | {"generation": ["what?", _edit("0")]}
+    assert _run(tree, _answers(script)).outcome is Outcome.SOLVED
+    assert _run(tree, _answers(script), temperature=0.0).outcome is Outcome.AGENT_ERROR
 
 
 def test_nonsense_from_analysis_falls_back_to_retrieval(tree: Path) -> None:

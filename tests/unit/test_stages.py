@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,8 +12,8 @@ from forge.errors import StageError
 from forge.records import FileEdit, Lineage, Outcome, Symbol, Task, Trajectory, Turn
 from forge.stages import REGISTRY, analysis, planning
 from forge.stages.edits import apply_edits, format_edits, hunks_between, parse_edits
-from forge.stages.mutations import mutations
-from forge.stages.planning import kind_of, plan_of
+from forge.stages.mutations import mutations, wrong_fixes
+from forge.stages.planning import plan_of
 from forge.stages.retrieval import Index, words
 from forge.stages.stage import Change, Hunk, Situation
 from forge.stages.statements import CallExample, compose, examples_in, examples_of, title_of
@@ -30,6 +32,11 @@ AFTER = BEFORE.replace("> cap", ">= cap")
 PATH = "shop/cart.py"
 
 
+def _wrong(condition: str) -> Hunk:
+    old = "        if out + v > cap:"
+    return Hunk(path=PATH, symbol=f"{PATH}::total", old=(old,), new=(old.replace("> cap", condition.replace("> cap", "< cap")),))
+
+
 def _change() -> Change:
     touched = tuple(symbols_of(PATH, BEFORE))
     other = Symbol(path="shop/x.py", name="other", signature="other(a)", source="def other(a):\n    return a\n", first_line=1, last_line=2)
@@ -39,7 +46,8 @@ def _change() -> Change:
         after=tuple(symbols_of(PATH, AFTER)),
         others=(other,),
         hunks=tuple(hunks_between(PATH, BEFORE, AFTER, touched)),
-        broken=(Hunk(path=PATH, symbol=f"{PATH}::total", old=("        if out + v > cap:",), new=("        if out + v < cap:",)),),
+        offered=(other, *touched),
+        wrong=((_wrong("> cap"),), (_wrong(">= out"),)),
         lineage=Lineage(repo="r", commit="c", files=(PATH,)),
     )
 
@@ -89,12 +97,34 @@ def test_brief_prompts_name_the_stage_and_full_ones_explain_it() -> None:
         assert len(stage.prompt(situation, "full")[0].content) > 80
 
 
-def test_a_plan_names_place_line_and_kind_and_is_read_back() -> None:
+def test_a_plan_names_place_line_and_change_and_is_read_back() -> None:
     change = _change()
     text = plan_of(change.hunks, change.touched)
-    assert text == "edit 1\nline: if out + v > cap:\nchange: comparison >"
+    assert text == "edit 1\nline: if out + v > cap:\nchange: > -> >="
     (step,) = planning.STAGE.parse(text, change.touched)
-    assert (step.symbol, step.kind) == (f"{PATH}::total", "comparison")
+    assert (step.symbol, step.change) == (f"{PATH}::total", "> -> >=")
+
+
+def test_planning_learns_a_first_plan_and_plans_after_each_number_of_wrong_attempts() -> None:
+    rows = list(planning.STAGE.from_change(_change(), "full"))
+    prompts = [row.messages[1].content for row in rows]
+    assert [prompt.count("change: > -> <") for prompt in prompts] == [0, 1, 1]
+    assert [prompt.count("change: > cap -> >= out") for prompt in prompts] == [0, 0, 1]
+    # Every second row has a distractor beside the touched symbol: retrieval's first here, so the touched one is number 2.
+    assert [row.completion.splitlines()[0] for row in rows] == ["edit 2", "edit 1", "edit 2"]
+    assert ["def other" in prompt for prompt in prompts] == [True, False, True]
+
+
+def test_in_brief_style_plans_name_symbols_and_edits_replace_them_whole() -> None:
+    change = _change()
+    assert next(planning.STAGE.from_change(change, "brief")).completion == "edit 2"
+    (step,) = planning.STAGE.parse("edit 1", change.touched)
+    assert planning.written([step], (*change.others, *change.touched)) == "edit 2"
+    row = next(REGISTRY["generation"].from_change(change, "brief"))
+    assert row.messages[1].content.endswith("# plan\nedit 1")
+    assert row.completion.startswith("1\n<<<<<<< SEARCH\n...\n=======\ndef total")
+    (edit,) = apply_edits(parse_edits(row.completion, change.touched), {PATH: BEFORE}, change.touched)
+    assert edit.content == AFTER
 
 
 @pytest.mark.parametrize("text", ["", "edit 7\nline: x\nchange: name", "edit 1\nline: not there\nchange: name"])
@@ -113,32 +143,57 @@ def test_analysis_reads_only_candidates_in_the_order_of_the_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "kind"),
+    ("old", "new", "change"),
     [
-        ("x > 1", "x >= 1", "comparison"),
-        ("x + 1", "x - 1", "operator"),
-        ("x + 1", "x + 2", "number"),
-        ("return a", "return b", "name"),
-        ("min(a)", "max(a)", "call"),
-        ("if a and b:", "if a or b:", "condition"),
+        ("x > 1", "x >= 1", "> -> >="),
+        ("x + 1", "x + 2", "1 -> 2"),
+        ("  return None", "  return a // 5", "None -> a // 5"),
+        ("return x", "return x + 1", "x -> x + 1"),
+        ("x", "1 + x", "x -> 1 + x"),
+        ("f(a, b)", "f(a)", "a, b -> a"),
+        ("for i in range(n):", "for i in range(1, n):", "( -> (1,"),
+        ("  x", "x", "rewrite"),
+        ("a = b", "c = d + e + f + g + h + i + j", "rewrite"),
     ],
 )
-def test_the_kind_of_a_change_is_read_off_its_tokens(old: str, new: str, kind: str) -> None:
-    assert kind_of(Hunk(path="p", old=(old,), new=(new,))) == kind
+def test_a_plan_says_what_of_the_line_goes_and_what_comes(old: str, new: str, change: str) -> None:
+    hunk = Hunk(path="p", symbol="p::f", old=(old,), new=(new,))
+    symbol = Symbol(path="p", name="f", signature="f()", source=old, first_line=1, last_line=1)
+    assert plan_of((hunk,), (symbol,)).splitlines()[-1] == f"change: {change}"
+
+
+@given(st.text("ab+=( 1", max_size=12), st.text("ab+=( 1", max_size=12))
+def test_what_goes_and_what_comes_make_one_line_of_the_other(old: str, new: str) -> None:
+    hunk = Hunk(path="p", symbol="p::f", old=(old,), new=(new,))
+    symbol = Symbol(path="p", name="f", signature="f()", source=old, first_line=1, last_line=1)
+    change = plan_of((hunk,), (symbol,)).splitlines()[-1].removeprefix("change: ") if old != new else "rewrite"
+    if change != "rewrite":
+        gone, come = change.split(" -> ")
+        squeezed = ["".join(line.split()) for line in (old, new, gone, come)]
+        made = {squeezed[0][:i] + squeezed[3] + squeezed[0][i + len(squeezed[2]) :] for i in range(len(squeezed[0]) + 1)}
+        assert squeezed[2] and squeezed[1] in made
+
+
+def test_changes_of_several_lines_are_planned_by_kind() -> None:
+    symbol = Symbol(path="p", name="f", signature="f()", source="a\nb\n", first_line=1, last_line=2)
+    for new, kind in ((("a", "b", "c"), "insert"), (("a",), "delete"), (("c", "d"), "rewrite"), (("a", "c"), "b -> c")):
+        plan = plan_of((Hunk(path="p", symbol="p::f", old=("a", "b"), new=new),), (symbol,))
+        assert plan.endswith(f"change: {kind}")
 
 
 def test_solved_rollouts_teach_their_last_attempt_and_failed_ones_teach_review_no() -> None:
     choices = (7, 8, 9)
     turns = (
         _turn("planning", attempt=0),
-        _turn("planning", attempt=1, completion_ids=(4,)),
+        _turn("planning", attempt=1, prompt_ids=(5,), completion_ids=(4,)),
         _turn("generation", attempt=1, subject=f"{PATH}::total"),
         _turn("relevance", subject=f"{PATH}::total", choice_ids=choices),
         _turn("review", attempt=1, choice_ids=choices),
     )
     solved = _trajectory(turns, Outcome.SOLVED)
-    (plan,) = REGISTRY["planning"].from_trajectory(solved, _task())
-    assert plan.completion_ids == (4,) and plan.prompt_ids == (1, 2)
+    plan, in_hindsight = REGISTRY["planning"].from_trajectory(solved, _task())
+    assert plan.completion_ids == in_hindsight.completion_ids == (4,)
+    assert (plan.prompt_ids, in_hindsight.prompt_ids) == ((5,), (1, 2))
     (relevant,) = REGISTRY["relevance"].from_trajectory(solved, _task())
     assert (relevant.completion_ids, relevant.completion) == ((7, 9), "yes")
     (review,) = REGISTRY["review"].from_trajectory(_trajectory(turns, Outcome.FAILED), _task())
@@ -192,6 +247,16 @@ def test_mutations_differ_keep_formatting_and_parse() -> None:
         assert changed == [mutation.line]
 
 
+def test_wrong_fixes_are_distinct_and_never_the_right_one_and_mostly_near_it() -> None:
+    near = 0
+    for seed in range(40):
+        found = wrong_fixes(BEFORE, AFTER, random.Random(seed), 3)
+        assert len(set(found)) == 3 and not {BEFORE, AFTER} & set(found)
+        near += sum("if out + v > cap:" not in source for source in found)
+    assert near > 60
+    assert wrong_fixes("def (", AFTER, random.Random(0), 3) == []
+
+
 def test_mutations_of_a_method_keep_its_margin_and_of_nonsense_are_none() -> None:
     assert all(m.source.startswith("    def f") for m in mutations("    def f(self):\n        return self.x + 1\n"))
     assert mutations("def (") == []
@@ -233,11 +298,3 @@ def test_lines_that_differ_in_indentation_alone_are_found_and_moved() -> None:
     assert edit.content.endswith("\n    return 3\n")
     with pytest.raises(StageError, match="found 2 times"):
         apply_edits([Hunk(path="a.py", old=("y",), new=("z",))], {"a.py": "  y\n    y\n"})
-
-
-def test_a_plan_names_the_token_that_goes() -> None:
-    source = "def f(x, y):\n    return x - y\n"
-    symbols = symbols_of("a.py", source)
-    plan = plan_of((Hunk(path="a.py", symbol="a.py::f", old=("    return x - y",), new=("    return x + y",)),), tuple(symbols))
-    assert plan == "edit 1\nline: return x - y\nchange: operator -"
-    assert planning.STAGE.parse(plan, tuple(symbols))[0].kind == "operator"
