@@ -35,10 +35,12 @@ class PracticeConfig(Section):
     """Commits in each repository's history."""
     modules: int = Field(40, ge=4, le=200)
     """Source modules in each repository."""
-    families: int = Field(8, ge=1, le=14)
+    families: int = Field(6, ge=1, le=14)
     """Function families that the repositories of a run share, drawn by the seed: with fewer each is seen more often."""
-    difficulty: float = Field(0.3, ge=0.0, le=1.0)
+    difficulty: float = Field(0.2, ge=0.0, le=1.0)
     """0: one shape of each function family; 0.5 and above: all its shapes."""
+    faulty: float = Field(0.5, ge=0.0, le=1.0)
+    """Share of features that arrive wrong: the history's fixes are made of them."""
 
 
 class HistoryConfig(Section):

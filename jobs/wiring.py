@@ -82,6 +82,7 @@ def make_practice(config: PracticeConfig, seed: int, name: str, folder: Path) ->
         commits=config.commits,
         modules=config.modules,
         difficulty=config.difficulty,
+        faulty=config.faulty,
         families=families,
     )
     (folder / ".git" / "forge-complete").touch()

@@ -23,8 +23,6 @@ PEOPLE = tuple((name, f"{name.split()[0].lower()}@example.org") for name in ("Ad
 BOT = ("deps-update[bot]", "bot@example.org")
 START = 1_700_000_000
 FUNCTIONS_PER_MODULE = (2, 3, 3)
-BUGGY_SHARE = 0.55
-"""Share of features that arrive wrong: what the fixes of the history are made of."""
 
 FIX_MESSAGES = (
     "fix wrong result in {name}",
@@ -85,10 +83,18 @@ def draw_families(seed: int, count: int) -> tuple[Family, ...]:
 
 
 def generate(
-    folder: Path, *, seed: int, name: str, commits: int, modules: int, difficulty: float, families: Sequence[Family] = PRACTICE_FAMILIES
+    folder: Path,
+    *,
+    seed: int,
+    name: str,
+    commits: int,
+    modules: int,
+    difficulty: float,
+    faulty: float,
+    families: Sequence[Family] = PRACTICE_FAMILIES,
 ) -> Path:
-    """The folder of a new git repository with at least `commits` commits."""
-    history = _History(random.Random(f"repository:{seed}:{name}"), name, difficulty, families)
+    """The folder of a new git repository with at least `commits` commits; a share `faulty` of its features arrives wrong."""
+    history = _History(random.Random(f"repository:{seed}:{name}"), name, difficulty, faulty, families)
     history.begin(modules)
     history.live(commits)
     write_repository(folder, history.commits)
@@ -98,8 +104,8 @@ def generate(
 class _History:
     """The simulation: each event changes the modules and appends commits."""
 
-    def __init__(self, rng: random.Random, name: str, difficulty: float, families: Sequence[Family]) -> None:
-        self.rng, self.name, self.difficulty, self.families = rng, name, difficulty, families
+    def __init__(self, rng: random.Random, name: str, difficulty: float, faulty: float, families: Sequence[Family]) -> None:
+        self.rng, self.name, self.difficulty, self.faulty, self.families = rng, name, difficulty, faulty, families
         self.commits: list[NewCommit] = []
         self.modules: list[_Module] = []
         self.waiting: list[_Module] = []
@@ -140,7 +146,7 @@ class _History:
         function = make(self.rng.choice(self.families), self.rng, difficulty=self.difficulty, taken=frozenset(self._names))
         self._names.add(function.name)
         live = _Live(function, function.source, list(function.calls[:3]))
-        if self.rng.random() < BUGGY_SHARE:
+        if self.rng.random() < self.faulty:
             self._break(live)
         module.functions.append(live)
         name = function.name

@@ -13,10 +13,9 @@ from forge.stages.stage import (
     PromptStyle,
     Situation,
     example,
-    example_from_turn,
-    final_turns,
     format_hunks,
     format_symbols,
+    in_hindsight,
     messages,
 )
 
@@ -53,8 +52,7 @@ class Generation:
             yield example(self.name, self.prompt(situation, style), edit, change.lineage)
 
     def from_trajectory(self, trajectory: Trajectory, task: Task) -> Iterator[Example]:
-        for turn in final_turns(trajectory, self.name):
-            yield example_from_turn(turn, trajectory, task)
+        yield from in_hindsight(trajectory, task, self.name)
 
 
 STAGE = Generation()

@@ -19,10 +19,9 @@ from forge.stages.stage import (
     PromptStyle,
     Situation,
     example,
-    example_from_turn,
-    final_turns,
     format_hunks,
     format_symbols,
+    in_hindsight,
     messages,
 )
 
@@ -89,16 +88,7 @@ class Planning:
                 yield example(self.name, prompt, plan, change.lineage)
 
     def from_trajectory(self, trajectory: Trajectory, task: Task) -> Iterator[Example]:
-        """The plan that led to what was handed in, where it was made and, when that was a repair, as the first one too.
-
-        The first prompt shows the same symbols, so the plan would have been right there (hindsight relabelling).
-        """
-        turns = final_turns(trajectory, self.name)
-        for turn in turns:
-            yield example_from_turn(turn, trajectory, task)
-        first = next((turn for turn in trajectory.turns if turn.stage == self.name), None)
-        if first is not None and turns and first.attempt < turns[0].attempt:
-            yield example_from_turn(first, trajectory, task, turns[0].completion_ids, turns[0].text)
+        yield from in_hindsight(trajectory, task, self.name)
 
 
 def plan_of(hunks: tuple[Hunk, ...], symbols: tuple[Symbol, ...], style: PromptStyle = "full") -> str:

@@ -115,6 +115,17 @@ def example_from_turn(turn: Turn, trajectory: Trajectory, task: Task, completion
     )
 
 
+def in_hindsight(trajectory: Trajectory, task: Task, stage: str) -> Iterator[Example]:
+    """The answers that led to what was handed in, under the prompts that they were made for, and under the first prompt too
+    where they are a repair: the same symbols were shown there, so they would have been right at once."""
+    turns = final_turns(trajectory, stage)
+    for turn in turns:
+        yield example_from_turn(turn, trajectory, task)
+    first = next((turn for turn in trajectory.turns if turn.stage == stage), None)
+    if first is not None and turns and first.attempt < turns[0].attempt and first.subject == turns[0].subject:
+        yield example_from_turn(first, trajectory, task, turns[0].completion_ids, turns[0].text)
+
+
 def final_turns(trajectory: Trajectory, stage: str) -> list[Turn]:
     """The parsed turns of a stage that led to the edits handed in: those of the last attempt, or of the only one."""
     turns = [turn for turn in trajectory.turns if turn.stage == stage and turn.parsed]

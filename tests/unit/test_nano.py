@@ -25,7 +25,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return generate(tmp_path_factory.mktemp("repos") / "one", seed=3, name="one", commits=120, modules=10, difficulty=0.5)
+    return generate(tmp_path_factory.mktemp("repos") / "one", seed=3, name="one", commits=120, modules=10, difficulty=0.5, faulty=0.5)
 
 
 def test_base_and_practice_families_share_neither_names_nor_verbs_nor_shapes() -> None:
@@ -65,8 +65,8 @@ def test_a_history_looks_like_life_and_repeats_by_seed(repository: Path, tmp_pat
     )
     assert "bot" in _git(repository, "log", "--format=%an")
     assert len(_git(repository, "log", "--merges", "--format=%h").split()) >= 2
-    again = generate(tmp_path / "again", seed=3, name="one", commits=120, modules=10, difficulty=0.5)
-    other = generate(tmp_path / "other", seed=4, name="one", commits=120, modules=10, difficulty=0.5)
+    again = generate(tmp_path / "again", seed=3, name="one", commits=120, modules=10, difficulty=0.5, faulty=0.5)
+    other = generate(tmp_path / "other", seed=4, name="one", commits=120, modules=10, difficulty=0.5, faulty=0.5)
     head = _git(repository, "rev-parse", "HEAD")
     assert _git(again, "rev-parse", "HEAD") == head != _git(other, "rev-parse", "HEAD")
 

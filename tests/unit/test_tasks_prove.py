@@ -186,6 +186,19 @@ def test_the_plan_puts_every_file_and_every_unit_on_one_side(tmp_path: Path) -> 
     assert len(set(first_bugs)) == 8
 
 
+def test_commits_tried_as_training_tasks_can_be_limited_and_the_other_sides_keep_theirs(tmp_path: Path) -> None:
+    history = GitHistory("near", practice(tmp_path / "near", tuple(f"m{n}" for n in range(8))).path)
+
+    def commits(limit: int | None) -> list[str]:
+        units = plan([history], CONFIG.model_copy(update={"train_commits": limit})).units
+        return sorted(unit.side for unit in units if unit.kind == "commit")
+
+    free, limited = commits(None), commits(1)
+    history.close()
+    assert free.count("train") > 1 == limited.count("train")
+    assert free.count("heldout") == limited.count("heldout") > 0
+
+
 def attempts(tmp_path: Path, provider: FakeProvider) -> Attempts:
     repo = practice(tmp_path / "repo")
     trees = TreeStore(tmp_path / "trees")

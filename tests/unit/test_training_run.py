@@ -67,6 +67,11 @@ def make_job(base: Path, folder: Path, **changes: object) -> TrainJob:
     return TrainJob.model_validate(values | changes)
 
 
+def test_steps_can_be_limited_whatever_the_epochs(base: Path, trainer: TrlTrainer, tmp_path: Path) -> None:
+    result = trainer.train(make_job(base, tmp_path, max_steps=3))
+    assert result.metrics["steps"] == 3.0
+
+
 def test_training_lowers_both_losses_and_leaves_a_plain_lora_and_an_untouched_base(base: Path, trainer: TrlTrainer, tmp_path: Path) -> None:
     before = (base / "model.safetensors").read_bytes()
     job = make_job(base, tmp_path)
