@@ -65,6 +65,9 @@ class MiningConfig(Section):
     """Irrelevant symbols judged beside each relevant one."""
     offered: int = Field(6, ge=1)
     """Symbols that retrieval offers to analysis, as `agent.candidates` does in a rollout."""
+    wrong_attempts: int = Field(1, ge=0, le=8)
+    """Wrong edits made for each change: review learns from the first, planning and generation see one more rejected in each
+    further row."""
 
 
 class TasksConfig(Section):
@@ -148,7 +151,8 @@ class AgentConfig(Section):
     """The scaffold's own settings."""
 
     prompt_style: Literal["brief", "full"] = "full"
-    """`brief`: the stage's name alone instructs it, for a base that was trained on it (nano)."""
+    """`full` instructs in words, plans and edits line by line. `brief` is for a very small base that was trained on it (nano):
+    the stage's name alone instructs, plans name symbols, an edit replaces a symbol as a whole."""
     candidates: int = Field(6, ge=1)
     """Symbols that lexical retrieval offers to analysis."""
     judged: int = Field(4, ge=1)

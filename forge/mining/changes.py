@@ -24,8 +24,6 @@ from forge.stages.symbols import is_test_path, symbols_of
 
 MAX_EXAMPLES = 2
 """Calls that a statement shows, as people show them in issues."""
-WRONG_ATTEMPTS = 3
-"""Wrong edits made for each change: as many as an agent's repairs see at most."""
 
 
 def change_of(commit: Commit, pool: Sequence[Symbol], config: MiningConfig, heldout: Collection[str] = ()) -> Change | Drop:
@@ -57,7 +55,7 @@ def change_of(commit: Commit, pool: Sequence[Symbol], config: MiningConfig, held
         others=tuple(symbol for symbol in offered if symbol.key not in keys)[: config.negatives * len(touched)],
         offered=(*offered, *(symbol for symbol in touched if symbol.key not in {other.key for other in offered})),
         hunks=hunks,
-        wrong=_wrong(commit.sha, pairs, touched),
+        wrong=_wrong(commit.sha, pairs, touched, config.wrong_attempts),
         lineage=Lineage(repo=commit.repo, commit=commit.sha, files=tuple(file.path for file in commit.files)),
     )
 
@@ -180,13 +178,15 @@ def _offered(
     return Index(allowed).search(statement, config.offered)
 
 
-def _wrong(sha: str, pairs: Sequence[tuple[FileChange, Symbol, Symbol]], touched: Sequence[Symbol]) -> tuple[tuple[Hunk, ...], ...]:
+def _wrong(
+    sha: str, pairs: Sequence[tuple[FileChange, Symbol, Symbol]], touched: Sequence[Symbol], count: int
+) -> tuple[tuple[Hunk, ...], ...]:
     """Edits of one touched function that an attempt might have made instead."""
     chance = random.Random(sha)
     file, before, after = chance.choice(pairs)
     path, text = file.old_path or file.path, file.before or ""
     attempts = []
-    for source in wrong_fixes(before.source, after.source, chance, WRONG_ATTEMPTS):
+    for source in wrong_fixes(before.source, after.source, chance, count):
         lines = text.splitlines(keepends=True)
         lines[before.first_line - 1 : before.last_line] = [source]
         hunks = tuple(hunks_between(path, text, "".join(lines), [symbol for symbol in touched if symbol.path == path]))

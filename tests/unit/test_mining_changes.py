@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from forge.config import MiningConfig
-from forge.mining.changes import WRONG_ATTEMPTS, change_of
+from forge.mining.changes import change_of
 from forge.mining.examples import changes_of, examples_of, mine_range
 from forge.mining.filters import drop_reason, is_bot
 from forge.mining.history import GitHistory
@@ -49,7 +49,7 @@ def test_a_fix_teaches_statement_symbols_hunks_and_wrong_edits_of_the_same_symbo
     made = {edit.path: edit.content for edit in apply_edits(change.hunks, {"pkg/apple.py": before}, change.touched)}
     assert made == {"pkg/apple.py": after}
     tried = {apply_edits(attempt, {"pkg/apple.py": before}, change.touched)[0].content for attempt in change.wrong}
-    assert len(tried) == WRONG_ATTEMPTS and not tried & {before, after}
+    assert len(tried) == CONFIG.wrong_attempts and not tried & {before, after}
     assert change.lineage.files == ("pkg/apple.py", "tests/test_apple.py")
 
 
