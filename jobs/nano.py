@@ -12,7 +12,7 @@ from forge.observe.screen import Screen
 
 
 def build_base(output: Path, seed: int, console: Console) -> Path:
-    """The folder of a freshly trained base, about twenty minutes on two calm cores."""
+    """The folder of a freshly trained base, about a quarter of an hour on two calm cores."""
     every_s = 1.0 if console.is_terminal else 10.0
     with Screen(console) as screen, Progress(screen.line, every_s=every_s).phase("nano", f"base to {output}") as phase:
         total: tuple[int, str] = (0, "")

@@ -71,7 +71,7 @@ Progress = Callable[[str, int, int, str], None]
 
 
 def build(output: Path, recipe: Recipe, progress: Progress) -> Path:
-    """The folder of the finished base; about twenty minutes on two calm cores with the default recipe."""
+    """The folder of the finished base; about a quarter of an hour on two calm cores with the default recipe."""
     torch.manual_seed(recipe.seed)
     # A confident model's probabilities and gradients become subnormal numbers, which a CPU computes ten times slower.
     torch.set_flush_denormal(True)
