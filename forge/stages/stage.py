@@ -117,13 +117,19 @@ def example_from_turn(turn: Turn, trajectory: Trajectory, task: Task, completion
 
 def in_hindsight(trajectory: Trajectory, task: Task, stage: str) -> Iterator[Example]:
     """The answers that led to what was handed in, under the prompts that they were made for, and under the first prompt too
-    where they are a repair: the same symbols were shown there, so they would have been right at once."""
+    where they are a repair: with the same symbols and plan shown there, they would have been right at once."""
     turns = final_turns(trajectory, stage)
     for turn in turns:
         yield example_from_turn(turn, trajectory, task)
     first = next((turn for turn in trajectory.turns if turn.stage == stage), None)
-    if first is not None and turns and first.attempt < turns[0].attempt and first.subject == turns[0].subject:
+    if first is not None and turns and first.attempt < turns[0].attempt and _asked_for(first) == _asked_for(turns[0]):
         yield example_from_turn(first, trajectory, task, turns[0].completion_ids, turns[0].text)
+
+
+def _asked_for(turn: Turn) -> tuple[str, str]:
+    """The symbols that a turn is about, and the plan that its prompt shows, if any."""
+    prompt = turn.messages[-1].content if turn.messages else ""
+    return turn.subject, prompt.partition("\n# plan\n")[2]
 
 
 def final_turns(trajectory: Trajectory, stage: str) -> list[Turn]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forge.errors import StageError
-from forge.records import FileEdit, Lineage, Outcome, Symbol, Task, Trajectory, Turn
+from forge.records import FileEdit, Lineage, Message, Outcome, Symbol, Task, Trajectory, Turn
 from forge.stages import REGISTRY, analysis, planning
 from forge.stages.edits import apply_edits, format_edits, hunks_between, parse_edits
 from forge.stages.mutations import mutations, wrong_fixes
@@ -198,6 +198,17 @@ def test_solved_rollouts_teach_their_last_attempt_and_failed_ones_teach_review_n
     assert (relevant.completion_ids, relevant.completion) == ((7, 9), "yes")
     (review,) = REGISTRY["review"].from_trajectory(_trajectory(turns, Outcome.FAILED), _task())
     assert (review.completion_ids, review.completion) == ((8, 9), "no")
+
+
+@pytest.mark.parametrize(("plan", "rows"), [("edit 1", 2), ("edit 1\nline: out = 1\nchange: 1 -> 0", 1)])
+def test_a_repair_teaches_the_first_prompt_only_where_that_shows_the_same_plan(plan: str, rows: int) -> None:
+    def turn(attempt: int, shown: str) -> Turn:
+        prompt = (Message(role="user", content=f"# issue\ns\n# plan\n{shown}"),)
+        return _turn("generation", attempt=attempt, messages=prompt, prompt_ids=(attempt,), completion_ids=(4,))
+
+    solved = _trajectory((turn(0, "edit 1"), turn(1, plan)), Outcome.SOLVED)
+    found = list(REGISTRY["generation"].from_trajectory(solved, _task()))
+    assert [row.prompt_ids for row in found] == [(1,), (0,)][:rows]
 
 
 def test_edits_are_refused_when_their_place_is_not_found_exactly_once() -> None:
