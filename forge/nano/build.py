@@ -46,7 +46,7 @@ class Recipe(Record):
     program_share: float = 0.45
     """Share of programs that are composed on the spot, which teach what all functions have in common."""
     random_share: float = 0.15
-    """Share of functions without meaning, which teach copying."""
+    """Share of functions without meaning, which teach to find a name whatever stands around it."""
     vocabulary: int = 1024
     hidden: int = 192
     layers: int = 4

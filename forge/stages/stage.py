@@ -9,8 +9,7 @@ from forge.records import Example, Lineage, Message, Record, Symbol, Task, Traje
 
 PromptStyle = Literal["brief", "full"]
 """`full` instructs in words, plans line by line and edits line by line. `brief` is for very small models: the stage's name
-alone instructs, plans name symbols alone, and an edit replaces a symbol as a whole (whole-file edits are what weak
-models make best, as aider's leaderboards show)."""
+alone instructs, plans name symbols alone, and an edit replaces a symbol as a whole (docs/decisions/0007)."""
 
 
 class LoraDefaults(Record):
