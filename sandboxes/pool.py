@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +35,8 @@ _SUPERVISOR_BYTES = 64 * 2**20
 class _Started:
     container: str
     socket: socket.socket
-    stream: object
-    """The engine client's own view of the socket, which shuts it down when it is forgotten."""
+    hang_up: Callable[[], None]
+    """Closes the engine client's own view of the connection. Until then it must be kept: forgotten, it shuts the socket down."""
 
 
 class ContainerPool:
@@ -64,6 +65,7 @@ class ContainerPool:
         async def end() -> None:
             self._open.discard(box)
             pump.cancel()
+            started.hang_up()
             await asyncio.get_running_loop().run_in_executor(self._threads, containers.remove, self._client, started.container)
 
         box = BoxClient(reader, writer, limits, name=started.container[:12], end=end, slots=self._slots)
@@ -86,6 +88,7 @@ class ContainerPool:
             with contextlib.suppress(SandboxError):
                 started = await future
                 started.socket.close()
+                started.hang_up()
                 await asyncio.get_running_loop().run_in_executor(self._threads, containers.remove, self._client, started.container)
         self._waiting.clear()
 
@@ -103,7 +106,7 @@ class ContainerPool:
             raise SandboxError(f"the container engine cannot start a box: {error}") from error
         own = socket.socket(fileno=os.dup(stream.fileno()))
         own.setblocking(False)
-        return _Started(container, own, stream)
+        return _Started(container, own, stream._response.close)
 
 
 async def _pump(source: asyncio.StreamReader, target: asyncio.StreamReader, errors: bytearray) -> None:
