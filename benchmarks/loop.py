@@ -1,7 +1,8 @@
 """Where the quickstart's wall time goes: model work, sandboxes, training, start-ups, and what is left over.
 
-Runs the whole loop in fresh workspaces (three by default; --runs), reads phases and turns from each ledger, and prints
-medians. The peer is the same run's own work: ratios are shares of the wall time.
+Runs the whole loop in fresh workspaces, seed 0, 1, 2, … (three by default; --runs), reads phases and turns from each
+ledger, and prints medians. The peer is the same run's own work: ratios are shares of the wall time. With --keep the
+workspaces stay, with their reports.
 """
 
 from __future__ import annotations
@@ -28,10 +29,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     parser.add_argument("--runs", type=int, default=3, help="fresh runs to take medians of")
+    parser.add_argument("--keep", type=Path, help="folder that keeps the workspaces, named by seed")
     parser.add_argument("--config", default="configs/quickstart.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_args()
-    runs = [_measure(options.config, options.overrides) for _ in range(options.runs)]
+    with tempfile.TemporaryDirectory(prefix="forge-loop-") as temporary:
+        folder = (options.keep or Path(temporary)).resolve()
+        runs = [_measure(folder / f"seed-{seed}", [options.config, f"seed={seed}", *options.overrides]) for seed in range(options.runs)]
     figures = {name: statistics.median(run.get(name, 0.0) for run in runs) for name in sorted({key for run in runs for key in run})}
     wall = figures["wall_s"]
     ratios = {name.removesuffix("_s"): seconds / wall for name, seconds in figures.items() if name.endswith("_s") and name != "wall_s"}
@@ -43,16 +47,16 @@ def main() -> None:
         options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
-def _measure(config: str, overrides: list[str]) -> dict[str, float]:
+def _measure(workspace: Path, arguments: list[str]) -> dict[str, float]:
     """Seconds by group of one fresh run."""
-    with tempfile.TemporaryDirectory(prefix="forge-loop-") as folder:
-        workspace = Path(folder) / "workspace"
-        began = time.monotonic()
-        subprocess.run([sys.executable, "-m", "jobs.cli", "improve", config, f"workspace={workspace}", *overrides], check=True)
-        wall = time.monotonic() - began
-        with Ledger(workspace / "ledger.db") as ledger:
-            phases = {phase.name: phase.seconds for phase in ledger.phases()}
-            trajectories = [t for step in ledger.steps() for t in ledger.trajectories(step)]
+    if workspace.exists():
+        sys.exit(f"{workspace} exists: a run there would not be a fresh one; remove it or keep elsewhere")
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-m", "jobs.cli", "improve", *arguments, f"workspace={workspace}"], check=True)
+    wall = time.monotonic() - began
+    with Ledger(workspace / "ledger.db") as ledger:
+        phases = {phase.name: phase.seconds for phase in ledger.phases()}
+        trajectories = [t for step in ledger.steps() for t in ledger.trajectories(step)]
     found: dict[str, float] = {"wall_s": wall}
     for name, seconds in phases.items():
         group = GROUPS.get(name) or ("training" if name.startswith("train-") else "rollouts")

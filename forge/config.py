@@ -121,7 +121,7 @@ class TrainingConfig(Section):
     batch_size: int = Field(16, ge=1)
     """Rows per optimizer step."""
     eval_fraction: float = Field(0.1, ge=0.0, lt=0.5)
-    """Share of rows kept back for early stopping on held-out loss."""
+    """Share of rows kept back for early stopping on held-out loss; 0 trains on all of them, to the end of the schedule."""
     patience: int = Field(2, ge=1)
     """Evaluations without improvement before training stops."""
     threads: int = Field(2, ge=1)
@@ -189,6 +189,8 @@ class RoundsConfig(Section):
     temperature: float = Field(0.8, gt=0.0, le=2.0)
     keep_per_task: int = Field(2, ge=1)
     """Distinct successes kept a task (SWE-Gym: 2 beat all)."""
+    fresh_tasks: int | None = Field(None, ge=1)
+    """Training tasks that each round takes on beside those left from earlier rounds; the first takes on all when not given."""
     retire: float = Field(1.0, gt=0.0, le=1.0)
     """Training tasks solved by at least this share of a round's samples are not sampled again; they stay in the rows."""
     replay: float = Field(0.15, ge=0.0, le=1.0)
@@ -253,6 +255,16 @@ class ForgeConfig(Section):
             raise ValueError("nothing to mine: give --repo PATH, or set history.repos or history.practice.repositories")
         if self.agent.judged > self.agent.candidates:
             raise ValueError(f"agent.judged={self.agent.judged} exceeds agent.candidates={self.agent.candidates}")
+        if self.mining.offered != self.agent.candidates:
+            raise ValueError(
+                f"mining.offered={self.mining.offered} is not agent.candidates={self.agent.candidates}: analysis would learn from "
+                "other lists than it will see; set both alike"
+            )
+        if self.rounds.fresh_tasks and self.rounds.rft and self.rounds.fresh_tasks * self.rounds.rft < self.tasks.train:
+            raise ValueError(
+                f"rounds.fresh_tasks={self.rounds.fresh_tasks} in each of {self.rounds.rft} rounds leaves "
+                f"some of tasks.train={self.tasks.train} unused; raise the one or lower the other"
+            )
         if self.serve.max_adapters < 2 * len(STAGES):
             raise ValueError(f"serve.max_adapters={self.serve.max_adapters}: promoted and candidate adapters of five stages need 10")
         if self.tasks.transfer and self.history.practice.repositories and not self.history.practice.transfer_repositories:

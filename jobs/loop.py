@@ -24,7 +24,7 @@ from forge.observe.progress import Progress
 from forge.records import STAGES, AdapterRef, Example, Outcome, RoundReport, StepReport, Trajectory
 from forge.rollouts.rollout import Assignment
 from forge.rounds.gate import decide
-from forge.rounds.select import leaked, select, with_replay
+from forge.rounds.select import leaked, retired, select, with_replay
 from forge.seams import TrainJob, TrainResult
 from forge.store.adapters import version_name
 from forge.store.parquet import read_examples, write_examples
@@ -35,6 +35,7 @@ from forge.training.progress import TrainProgress
 from jobs import prepare
 from jobs.context import RunContext
 from jobs.rollouts import RolloutSteps
+from jobs.serving import Serving
 from jobs.wiring import ProviderFactory, sweep, train_job
 
 
@@ -48,6 +49,7 @@ class Loop:
 
     def __init__(self, config: ForgeConfig, workspace: Workspace, progress: Progress) -> None:
         self.run = RunContext(config, workspace, progress)
+        self._serving = Serving(self.run)
         self._training = TrainingService(config.training, storage=workspace.root / "ray-train", name=self.run.run_id)
         self._opened = ExitStack()
         self._opened.callback(self.run.close)
@@ -59,13 +61,15 @@ class Loop:
         run.progress.say(f"  sandbox: {run.sandbox.name} ({run.sandbox.why})")
         if removed := asyncio.run(sweep(ProviderFactory(kind=run.sandbox.name))):
             run.progress.say(f"  {removed} leftovers of dead runs removed")
-        if len(run.ledger.rounds()) <= rounds:
+        if len(run.ledger.rounds()) <= rounds and not (run.config.training.gpus or run.config.serve.gpus):
+            # On a card training and serving take turns; on cores alone both come up while tasks are proven.
             self._training.warm_up()
+            self._serving.start_ahead()
         repos, transfer = prepare.histories(run)
         self.taskset = prepare.tasks(run, repos, transfer)
         self.mined = prepare.mined(run, {name: path for name, path in repos.items() if name not in transfer}, self.taskset)
         self._truths = {task.id: truth_of(task, run.trees.files(task.tree)) for task in self.taskset.tasks if task.side == "heldout"}
-        self._rollouts = RolloutSteps(run, self.taskset)
+        self._rollouts = RolloutSteps(run, self.taskset, self._serving)
         self._opened.callback(self._rollouts.close)
         baseline = self._evaluate("baseline", 0, run.config.base_of_stages())
         self._record(
@@ -141,21 +145,22 @@ class Loop:
         return True
 
     def _collect(self, number: int) -> dict[str, int]:
-        """Outcomes of sampled rollouts of the training tasks under the promoted adapters; retired tasks are left out."""
+        """Outcomes of sampled rollouts of the training tasks taken on so far under the promoted adapters; retired ones are left out."""
         run, step = self.run, f"collect-{number - 1}"
-        retired = self._retired(number)
+        fresh = run.config.rounds.fresh_tasks
+        done = retired((run.ledger.trajectories(f"collect-{n}") for n in range(1, number - 1)), run.config.rounds.retire)
         assignments = [
             Assignment(
                 task=task,
                 step=step,
                 round=number,
                 sample=sample,
-                seed=run.config.seed * 1000 + sample * 10,
+                seed=run.config.seed * 1000 + number * 100 + sample * 10,
                 temperature=run.config.rounds.temperature,
                 models=run.promoted_models(),
             )
-            for task in self._rollouts.side("train")
-            if task.id not in retired
+            for task in self._rollouts.side("train")[: fresh and fresh * (number - 1)]
+            if task.id not in done
             for sample in range(run.config.rounds.samples)
         ]
         self._rollouts.carry_out(step, number, assignments, "training tasks, sampled")
@@ -197,7 +202,9 @@ class Loop:
 
             results = self._training.train_all(jobs, show)
             refs = [self._store(number, job, result) for job, result in zip(jobs, results, strict=True)]
-            phase.result(", ".join(f"{ref.stage} {ref.metrics.get('eval_loss', 0.0):.3f}" for ref in refs) + " (held-out loss)")
+            kind = "eval_loss" if all("eval_loss" in ref.metrics for ref in refs) else "train_loss"
+            losses = ", ".join(f"{ref.stage} {ref.metrics[kind]:.3f}" for ref in refs)
+            phase.result(f"{losses} ({'held-out' if kind == 'eval_loss' else 'training'} loss)")
         run.ledger.finish_phase(phase_name)
         return refs
 
@@ -259,12 +266,3 @@ class Loop:
         """Held-out results of the step whose adapters are promoted, `None` before there is one."""
         steps = [report.step.name for report in self.run.ledger.rounds() if report.step.promoted and report.round >= 1]
         return solved_by_task(self.results(steps[-1], "heldout")) if steps else None
-
-    def _retired(self, number: int) -> set[str]:
-        """Tasks solved often enough in the last round's samples."""
-        if number < 3:
-            return set()
-        by_task: dict[str, list[bool]] = {}
-        for trajectory in self.run.ledger.trajectories(f"collect-{number - 2}"):
-            by_task.setdefault(trajectory.task_id, []).append(trajectory.outcome is Outcome.SOLVED)
-        return {task for task, solved in by_task.items() if sum(solved) >= self.run.config.rounds.retire * len(solved)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 
 from forge.errors import EnvironmentLackError
 from forge.observe.metrics import QUEUE, log_rollout
@@ -12,8 +12,8 @@ from forge.rollouts.rollout import Assignment
 from forge.tasks.on_ray import TaskSet
 from jobs.canary import check_adapters
 from jobs.context import RunContext
+from jobs.serving import Serving
 from jobs.wiring import ProviderFactory, RunnerFactory, hidden_files
-from serve import app as endpoint
 
 SICK_SHARE, SICK_MINIMUM = 0.25, 20
 """A step in which this share of at least so many rollouts ended as infrastructure errors is stopped, not averaged."""
@@ -22,9 +22,8 @@ SICK_SHARE, SICK_MINIMUM = 0.25, 20
 class RolloutSteps:
     """Carries out steps on one pool of workers, against an endpoint that serves what the step needs."""
 
-    def __init__(self, run: RunContext, taskset: TaskSet) -> None:
-        self._run, self._taskset = run, taskset
-        self._urls: dict[str, str] = {}
+    def __init__(self, run: RunContext, taskset: TaskSet, serving: Serving) -> None:
+        self._run, self._taskset, self._serving = run, taskset, serving
         self._pool: RolloutPool | None = None
 
     def side(self, side: str) -> list[Task]:
@@ -46,13 +45,13 @@ class RolloutSteps:
             return
         with run.phase(step, what) as phase:
             phase.now("the endpoint loads its adapters")
-            self._serve([*run.adapters.promoted().values(), *candidates])
+            urls = self._serving.serve(candidates)
             if candidates:
                 phase.now("the canary compares the endpoint with what was trained")
-                check_adapters(run.config, self._urls, candidates)
+                check_adapters(run.config, urls, candidates)
             phase.total(len(assignments), done=len(assignments) - len(todo), unit="rollouts")
             solved = 0
-            for done, trajectory in enumerate(self._workers().collect(todo), 1):
+            for done, trajectory in enumerate(self._workers(urls).collect(todo), 1):
                 run.ledger.record_rollout(trajectory)
                 solved += trajectory.outcome is Outcome.SOLVED
                 log_rollout(run.tracker, trajectory)
@@ -69,13 +68,13 @@ class RolloutSteps:
         if self._pool is not None:
             self._pool.close()
 
-    def _workers(self) -> RolloutPool:
+    def _workers(self, urls: Mapping[str, str]) -> RolloutPool:
         if self._pool is None:
             run = self._run
             factory = RunnerFactory(
                 config=run.config,
                 provider=ProviderFactory(kind=run.sandbox.name),
-                urls=self._urls,
+                urls=dict(urls),
                 bases={name: str(folder) for name, folder in run.bases.items()},
                 trees=str(run.workspace.trees),
                 hidden=dict(hidden_files(self._taskset.heldout_files)),
@@ -84,14 +83,6 @@ class RolloutSteps:
             box = run.config.sandbox
             self._pool = RolloutPool(factory, workers=box.workers, concurrency=box.concurrency)
         return self._pool
-
-    def _serve(self, refs: Collection[AdapterRef]) -> None:
-        """The endpoint with exactly these adapters."""
-        run = self._run
-        by_base: dict[str, dict[str, str]] = {name: {} for name in run.bases}
-        for ref in refs:
-            by_base[run.config.stage(ref.stage).base][ref.model_id] = ref.path
-        self._urls = endpoint.deploy(run.config, run.bases, by_base).urls
 
     def _stop_if_sick(self, step: str, done: int) -> None:
         if done >= SICK_MINIMUM and done % SICK_MINIMUM == 0:

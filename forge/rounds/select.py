@@ -65,6 +65,17 @@ def with_replay(new: Sequence[Example], earlier: Sequence[Example], share: float
     return [*new, *picked[:wanted]]
 
 
+def retired(steps: Iterable[Iterable[Trajectory]], share: float) -> set[str]:
+    """Tasks of which at least `share` of the samples were solved in the last of `steps` that sampled them."""
+    solved: dict[str, list[bool]] = {}
+    for step in steps:
+        latest: dict[str, list[bool]] = defaultdict(list)
+        for trajectory in step:
+            latest[trajectory.task_id].append(trajectory.outcome is Outcome.SOLVED)
+        solved |= latest
+    return {task for task, outcomes in solved.items() if sum(outcomes) >= share * len(outcomes)}
+
+
 def leaked(rows: Iterable[Example], heldout: Collection[Task]) -> list[str]:
     """What of held-out tasks is found in training rows: their ids, commits, files or gold text. Empty when clean."""
     ids = {task.id for task in heldout}

@@ -6,7 +6,7 @@ import pytest
 
 from forge.records import Example, FileEdit, Lineage, Message, Outcome, Task, Trajectory, Turn
 from forge.rounds.gate import decide
-from forge.rounds.select import leaked, select, with_replay
+from forge.rounds.select import leaked, retired, select, with_replay
 
 
 def _task(name: str, side: str = "train", path: str = "a/b.py") -> Task:
@@ -51,6 +51,16 @@ def test_failures_teach_review_alone_and_never_outnumber_successes() -> None:
     rows = select(found, tasks, keep_per_task=2).rows
     assert [row.completion for row in rows["review"]] == ["yes", "no"]
     assert len(rows["planning"]) == 1
+
+
+def test_a_task_retires_by_the_last_step_that_sampled_it() -> None:
+    first = [_trajectory(task, sample, Outcome.SOLVED) for task in "abc" for sample in range(2)]
+    first[3] = _trajectory("b", 1, Outcome.FAILED)
+    second = [_trajectory("c", 0, Outcome.FAILED), _trajectory("d", 0, Outcome.SOLVED)]
+    assert retired([first], 1.0) == {"a", "c"}
+    assert retired([first], 0.5) == {"a", "b", "c"}
+    assert retired([first, second], 1.0) == {"a", "d"}
+    assert retired([], 1.0) == set()
 
 
 def test_a_heldout_trajectory_is_refused_as_training_data() -> None:

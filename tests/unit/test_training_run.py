@@ -152,6 +152,13 @@ def test_the_best_checkpoint_is_saved_and_training_stops_when_held_out_loss_rise
     assert -sum(sum(part) / len(part) for part in means) / 2 == pytest.approx(result.metrics["eval_loss"], abs=1e-3)
 
 
+def test_without_held_back_rows_all_teach_and_the_last_weights_stay(base: Path, trainer: TrlTrainer, tmp_path: Path) -> None:
+    result = trainer.train(make_job(base, tmp_path, eval_fraction=0.0, epochs=2.0))
+    assert (result.examples, result.metrics["heldout"], result.metrics["steps"]) == (72, 0.0, 10.0)
+    assert "eval_loss" not in result.metrics
+    assert result.metrics["train_loss"] < result.metrics["first_train_loss"]
+
+
 def test_a_killed_run_goes_on_from_its_checkpoint_to_the_weights_of_an_unbroken_one(base: Path, tmp_path: Path) -> None:
     class KilledError(Exception):
         pass
