@@ -23,7 +23,9 @@ from forge.observe.metrics import HELDOUT, ROUND
 from forge.observe.progress import Progress
 from forge.records import STAGES, AdapterRef, Example, Outcome, RoundReport, StepReport, Trajectory
 from forge.rollouts.rollout import Assignment
+from forge.rollouts.tree import TaskTree
 from forge.rounds.gate import decide
+from forge.rounds.lend import lent
 from forge.rounds.select import leaked, retired, select, with_replay
 from forge.seams import TrainJob, TrainResult
 from forge.store.adapters import version_name
@@ -37,6 +39,7 @@ from jobs.context import RunContext
 from jobs.rollouts import RolloutSteps
 from jobs.serving import Serving
 from jobs.wiring import ProviderFactory, sweep, train_job
+from sandboxes.grading import verdict_key
 
 
 class Loop:
@@ -227,6 +230,9 @@ class Loop:
         by_id = {task.id: task for task in self.taskset.tasks}
         settings, seed = self.run.config.rounds, self.run.config.seed
         chosen = select(trajectories, by_id, keep_per_task=settings.keep_per_task)
+        borrowed = lent(trajectories, by_id, verdict_key, lambda task: TaskTree(self.run.trees.folder(task.tree), task).files)
+        chosen.rows["generation"] += borrowed
+        self.run.progress.say(f"  {chosen.solved_tasks} tasks solved so far; their answers solve {len(borrowed)} others too")
         rows = {stage: with_replay(chosen.rows[stage], self._mined_rows(stage), settings.replay, seed) for stage in STAGES}
         return rows, chosen.dropped
 

@@ -67,8 +67,8 @@ def judge(exam: Exam, run: TestRun) -> Verdict:
 
 
 def verdict_key(task: Task, edits: Sequence[FileEdit]) -> str:
-    """Hex SHA-256 of all that a verdict depends on: tree, files as written, ids. Equal keys, equal verdicts."""
+    """Hex SHA-256 of all that a verdict depends on: tree, files as written, ids in any order. Equal keys, equal verdicts."""
     exam = make_exam(task, edits)
     written = {edit.path: edit.content for edit in exam.files}
-    body = json.dumps([task.tree, sorted(written.items()), exam.ids])
+    body = json.dumps([task.tree, sorted(written.items()), sorted(exam.ids)])
     return hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest()

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 SMALLEST = (
     "history.practice.modules=10",
     "history.practice.commits=120",
+    "history.practice.faulty=0.5",
     "tasks.train=16",
     "tasks.heldout=10",
     "tasks.transfer=3",
