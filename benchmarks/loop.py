@@ -40,7 +40,8 @@ def main() -> None:
     wall = figures["wall_s"]
     ratios = {name.removesuffix("_s"): seconds / wall for name, seconds in figures.items() if name.endswith("_s") and name != "wall_s"}
     for name, seconds in figures.items():
-        print(f"{name:<28}{seconds:>10.1f}{ratios.get(name.removesuffix('_s'), 1.0):>8.0%}")
+        share = f"{ratios[name.removesuffix('_s')]:>8.0%}" if name.endswith("_s") and name != "wall_s" else ""
+        print(f"{name:<28}{seconds:>10.1f}{share}")
     if options.json:
         host = f"{platform.machine()}, {platform.python_version()}"
         result = {"benchmark": "loop", "date": datetime.now(UTC).date().isoformat(), "host": host, "figures": figures, "ratios": ratios}

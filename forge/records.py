@@ -127,6 +127,8 @@ class Lineage(Record):
     commit: str | None = None
     task_id: str | None = None
     trajectory_id: str | None = None
+    lender_id: str | None = None
+    """The trajectory of another task that the answer is from, where it is lent (`forge.rounds.lend`)."""
     round: int = 0
     files: tuple[str, ...] = ()
 

@@ -52,7 +52,7 @@ def test_an_answer_is_lent_to_an_unsolved_task_of_the_same_function_under_that_t
     tasks = {"a": _task("a", MINUS), "b": _task("b", NONE)}
     found = [_trajectory("a", Outcome.SOLVED, RIGHT), _trajectory("b", Outcome.FAILED, MINUS)]
     (row,) = lent(found, tasks, _proof, lambda task: {edit.path: edit.content or "" for edit in task.setup})
-    assert (row.lineage.task_id, row.lineage.trajectory_id) == ("b", "b-0")
+    assert (row.lineage.task_id, row.lineage.trajectory_id, row.lineage.lender_id) == ("b", "b-0", "a-0")
     assert row.prompt_ids == found[1].turns[1].prompt_ids
     assert row.completion_ids == found[0].turns[1].completion_ids
 
