@@ -28,7 +28,7 @@ from forge.records import Limits
 from forge.seams import Sandbox
 from sandboxes import containers
 from sandboxes.images import Image, host_image, slim_image
-from sandboxes.local import unprivileged_uids
+from sandboxes.local import FORK_SERVER, private_folders, unprivileged_uids
 from sandboxes.pool import ContainerPool
 from sandboxes.zygote import Launched, Zygote
 
@@ -129,8 +129,7 @@ class DockerProvider:
                 listener.listen(1)
                 listener.settimeout(_START_S)
                 uid = unprivileged_uids()
-                command = [image.python, *["-s", "-P", "-B", "-m", "inside", "namespaced", "--control", "/forge/control/socket"]]
-                command += ["--private", "/tmp", "--private", "/dev/shm"]
+                command = [image.python, *FORK_SERVER, "--control", "/forge/control/socket", *private_folders()]
                 container = containers.create(
                     client,
                     image,
@@ -143,7 +142,7 @@ class DockerProvider:
                         "mem_limit": _SHARED_MEMORY,
                         "memswap_limit": _SHARED_MEMORY,
                         "pids_limit": _SHARED_PIDS,
-                        "tmpfs": {"/tmp": "size=1m,mode=1777", "/forge/trees": f"size={_TREES_BYTES},mode=0755,uid={uid},gid={uid}"},
+                        "tmpfs": {"/tmp": "ro,size=1m,mode=1777", "/forge/trees": f"size={_TREES_BYTES},mode=0755,uid={uid},gid={uid}"},
                     },
                 )
                 containers.start(client, container)

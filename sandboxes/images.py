@@ -25,6 +25,7 @@ from sandboxes.local import ETC, PROGRAM, SYSTEM, python_folders
 
 LABEL = "forge"
 _USERS = "root:x:0:0::/:/bin/false\nwork:x:1000:1000::/tmp:/bin/sh\n"
+_FOLDERS = ("box", "box/work", "box/tmp", "forge", "forge/stage", "forge/trees", "forge/control", "tmp", "etc", "proc", "dev", "sys")
 _PURE = ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments")
 
 
@@ -61,7 +62,7 @@ def slim_image(client: docker.DockerClient) -> Image:
         [
             f"FROM {base}",
             f"COPY site /usr/local/lib/python{version}/site-packages/",
-            "RUN mkdir -p /box/work /forge/stage /forge/trees /forge/control && chmod 1777 /box /box/work",
+            "RUN mkdir -p /box/work /box/tmp /forge/stage /forge/trees /forge/control && chmod 1777 /box /box/work /box/tmp",
             f"LABEL {LABEL}=image",
         ]
     )
@@ -93,7 +94,7 @@ def _layout(links: dict[str, str]) -> bytes:
     """A tar of empty folders, the links that the system's layout has, and a passwd file."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for folder in ("box", "box/work", "forge", "forge/stage", "forge/trees", "forge/control", "tmp", "etc", "proc", "dev", "sys"):
+        for folder in _FOLDERS:
             _add(archive, folder, tarfile.DIRTYPE)
         for place, target in links.items():
             _add(archive, place.lstrip("/"), tarfile.SYMTYPE, target=target)

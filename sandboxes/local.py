@@ -23,6 +23,7 @@ from sandboxes.zygote import Launched, Zygote, spawn
 
 PROGRAM = Path(__file__).parent / "inside"
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+FORK_SERVER = ("-s", "-P", "-B", "-m", "inside", "namespaced")
 ETC = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
 _PASSWD = b"root:x:0:0::/:/bin/false\nwork:x:1000:1000::/tmp:/bin/sh\n"
 _DROP = "import os,sys;u=int(sys.argv[1]);os.setgroups([]);os.setresgid(u,u,u);os.setresuid(u,u,u);os.execv(sys.argv[2],sys.argv[2:])"
@@ -131,10 +132,13 @@ def _closed(*places: str) -> list[str]:
 
 
 def _agent(control: int) -> list[str]:
+    return [sys.executable, *FORK_SERVER, "--control", str(control), *private_folders()]
+
+
+def private_folders() -> list[str]:
+    """Arguments for the fork server: the folders that each box gets its own of. `/tmp` is none of them where Python lives in it."""
     hides_python = any(path.is_relative_to("/tmp") for path in (*python_folders(), PROGRAM))
-    private = ("/box/tmp" if hides_python else "/tmp", "/dev/shm")
-    words = [sys.executable, "-s", "-P", "-B", "-m", "inside", "namespaced", "--control", str(control)]
-    return [*words, *(word for folder in private for word in ("--private", folder))]
+    return ["--private", "/box/tmp" if hides_python else "/tmp", "--private", "/dev/shm"]
 
 
 def _binds() -> list[str]:

@@ -69,6 +69,37 @@ def test_containers_carry_the_run_and_are_gone_after_close(client: docker.Docker
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_a_python_that_lives_in_the_temporary_folder_runs_in_a_box(client: docker.DockerClient, tmp_path: Path, way: str) -> None:
+    environment, tree = tmp_path / "environment", tmp_path / "tree"
+    tree.mkdir()
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", "--symlinks", environment], check=True)
+    (environment / f"lib/python3.{sys.version_info.minor}/site-packages/all.pth").write_text(
+        "\n".join(entry for entry in sys.path if entry)
+    )
+    script = """
+        import asyncio, sys
+        from pathlib import Path
+        from forge.records import Limits
+        from sandboxes.docker import DockerProvider
+
+        async def body():
+            provider = DockerProvider(sys.argv[1])
+            try:
+                box = await provider.open(Path(sys.argv[2]), limits=Limits(), run_id="temporary")
+                code = "import sys, tempfile; open(tempfile.gettempdir() + '/f', 'w').write('kept'); print(sys.prefix)"
+                print((await box.run(["python", "-c", code])).stdout, end="")
+                await box.close()
+            finally:
+                await provider.close()
+
+        asyncio.run(body())
+    """
+    words = [environment / "bin/python", "-c", textwrap.dedent(script), way, tree]
+    done = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == (f"{environment}\n", "")
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_a_killed_container_is_a_sandbox_error_and_the_next_box_works(
     client: docker.DockerClient, run: Any, tmp_path: Path, way: Any
 ) -> None:
