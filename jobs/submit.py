@@ -10,13 +10,14 @@ import shlex
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
-from forge.errors import EnvironmentLackError
+from forge.errors import EnvironmentLackError, ForgeError
 
 
 def run_job(
@@ -32,7 +33,8 @@ def run_job(
 
     `headers` carry the token of a Ray that this process's environment does not name. `upload` is the checkout that
     the cluster's machines get a copy of; none when they see this one's files.
-    Ctrl-C stops the job and raises `KeyboardInterrupt`.
+    Ctrl-C stops the job and raises `KeyboardInterrupt`. Raises `EnvironmentLackError` when no Ray answers there, and
+    `ForgeError` when it ends before the job does.
     """
     logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
     try:
@@ -48,8 +50,10 @@ def run_job(
             f"no Ray takes jobs at {address}: {reason}; give the dashboard's address, such as http://127.0.0.1:8265"
         ) from error
     try:
-        asyncio.run(_follow(client, job, show))
+        follow(client, job, show)
         return _exit_code(_wait_until_over(client, job, 60.0), show)
+    except LOST as error:
+        raise ForgeError(f"Ray at {address} ended while the run was under way; the same command goes on from here") from error
     finally:
         _stop(client, job)
 
@@ -82,19 +86,46 @@ def _submit(client: JobSubmissionClient, command: str, runtime: dict[str, Any], 
             time.sleep(0.5)
 
 
+LOST = (OSError, RuntimeError, aiohttp.ClientError)
+"""What Ray's client raises when the cluster is gone or hangs up."""
 OF_RAY = re.compile(r"INFO job_manager\.py|^Running entrypoint for job |\(raylet\).*worker processes have been started")
 """Lines of Ray's own that tell a user of forge nothing: its actors are many and mostly wait."""
 
 
-async def _follow(client: JobSubmissionClient, job: str, show: Callable[[str], None]) -> None:
-    rest = ""
-    async for chunk in client.tail_job_logs(job):
-        *lines, rest = (rest + chunk).split("\n")
-        for line in lines:
+def follow(client: JobSubmissionClient, job: str, show: Callable[[str], None]) -> None:
+    """Show the job's log to its end. A stream that breaks while Ray still answers is taken up again, each line shown once."""
+    log = _Log(show)
+    while True:
+        try:
+            asyncio.run(log.read(client.tail_job_logs(job)))
+            return
+        except LOST:
+            time.sleep(1.0)
+            client.get_job_status(job)
+
+
+class _Log:
+    """Shows the lines of a stream that may begin anew."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self._show = show
+        self._shown = 0
+
+    async def read(self, stream: AsyncIterator[str]) -> None:
+        number, rest = 0, ""
+        async for chunk in stream:
+            *lines, rest = (rest + chunk).split("\n")
+            for line in lines:
+                number += 1
+                self._line(number, line)
+        if rest:
+            self._line(number + 1, rest)
+
+    def _line(self, number: int, line: str) -> None:
+        if number > self._shown:
+            self._shown = number
             if not OF_RAY.search(line):
-                show(line)
-    if rest:
-        show(rest)
+                self._show(line)
 
 
 def _exit_code(details: JobDetails, show: Callable[[str], None]) -> int:

@@ -8,13 +8,17 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import psutil
 import pytest
+from ray.job_submission import JobStatus
 
 from forge.config import RayConfig
+from forge.errors import ForgeError
 from jobs.local_ray import PLACE, PREFIX, PrivateRay, environment, private_ray, sweep
-from jobs.submit import run_job
+from jobs.submit import follow, run_job
 
 LOG_AND_SHOW = """
 import sys, time, urllib.request
@@ -82,6 +86,43 @@ def test_a_private_ray_serves_its_owner_alone_and_leaves_nothing_behind() -> Non
     assert not folder.exists()
     left = [process for process in psutil.Process().children(recursive=True) if process.pid not in before]
     assert [process.cmdline() for process in left if process.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def test_a_ray_that_dies_under_a_run_is_one_clear_sentence(tmp_path: Path) -> None:
+    config = RayConfig(port=free_port(), dashboard_port=free_port(), cpus=2)
+    shown: list[str] = []
+    with private_ray(config) as private:
+
+        def show(line: str) -> None:
+            shown.append(line)
+            for process in psutil.process_iter(["name", "cmdline"]):
+                if process.info["name"] == "raylet" and str(private.token_file.parent) in " ".join(process.info["cmdline"] or []):
+                    process.kill()
+
+        with pytest.raises(ForgeError, match="ended while the run was under way; the same command goes on"):
+            run_job(private.address, [f"workspace={tmp_path}/workspace"], show, environment={}, headers=private.headers)
+    assert shown
+
+
+class Streams:
+    """A job client whose log breaks off twice before it is whole."""
+
+    def __init__(self, *streams: str) -> None:
+        self._streams = list(streams)
+
+    async def tail_job_logs(self, job: str) -> AsyncIterator[str]:
+        yield self._streams.pop(0)
+        if self._streams:
+            raise RuntimeError("WebSocket connection closed unexpectedly")
+
+    def get_job_status(self, job: str) -> JobStatus:
+        return JobStatus.RUNNING
+
+
+def test_a_log_that_breaks_off_is_taken_up_again_and_shows_each_line_once() -> None:
+    lines: list[str] = []
+    follow(Streams("a\nb", "a\nb\n", "a\nb\nc"), "job", lines.append)  # type: ignore[arg-type]
+    assert lines == ["a", "b", "c"]
 
 
 def test_what_a_killed_run_left_is_swept() -> None:
