@@ -133,7 +133,8 @@ def _exit_code(details: JobDetails, show: Callable[[str], None]) -> int:
         return 0
     code = details.driver_exit_code
     if code is None or code < 0:
-        show(f"the job ended as {details.status.value}: {details.message}")
+        why = str(details.message).partition(", last available logs")[0]
+        show(f"the job ended as {details.status.value}: {why}; the same command goes on from here")
     return 1 if code is None or code <= 0 else code
 
 
