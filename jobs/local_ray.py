@@ -96,7 +96,7 @@ def private_ray(config: RayConfig) -> Iterator[PrivateRay]:
         yield private
     finally:
         _end(head)
-        shutil.rmtree(folder, ignore_errors=True)
+        _clear(folder)
 
 
 def sweep() -> int:
@@ -109,11 +109,7 @@ def sweep() -> int:
             continue
         if folder.stat().st_uid != os.getuid() or psutil.pid_exists(owner):
             continue
-        left = [process for process in psutil.process_iter() if _runs_in(process, folder)]
-        for process in left:
-            process.kill()
-        psutil.wait_procs(left, timeout=5)
-        shutil.rmtree(folder, ignore_errors=True)
+        _clear(folder)
         swept += 1
     return swept
 
@@ -174,6 +170,15 @@ def _wait_until_up(head: subprocess.Popen[bytes], private: PrivateRay, output: P
     raise EnvironmentLackError(
         f"Ray did not answer at {private.address} within {START_TIMEOUT_S:.0f} s: {_last_words(output)}; see forge doctor"
     )
+
+
+def _clear(folder: Path) -> None:
+    """Remove the folder of a Ray and first whatever still runs in it: a killed raylet leaves processes that write there."""
+    left = [process for process in psutil.process_iter() if _runs_in(process, folder)]
+    for process in left:
+        process.kill()
+    psutil.wait_procs(left, timeout=5)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _runs_in(process: psutil.Process, folder: Path) -> bool:

@@ -102,6 +102,7 @@ def test_a_ray_that_dies_under_a_run_is_one_clear_sentence(tmp_path: Path) -> No
         with pytest.raises(ForgeError, match="ended while the run was under way; the same command goes on"):
             run_job(private.address, [f"workspace={tmp_path}/workspace"], show, environment={}, headers=private.headers)
     assert shown
+    assert not private.token_file.parent.exists()
 
 
 class Streams:
