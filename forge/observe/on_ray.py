@@ -1,7 +1,8 @@
-"""The tracker behind Ray's metrics: what is logged shows on the dashboard and at each node's Prometheus port."""
+"""What the dashboard shows of forge: names of actors, and a tracker behind Ray's metrics and each node's Prometheus port."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 
 from ray.util.metrics import Counter, Gauge
@@ -39,3 +40,8 @@ class RayTracker:
             kind = Counter if counted else Gauge
             self._metrics[name] = (kind(exported, description=f"forge: {name}", tag_keys=tuple(sorted(keys))), keys)
         return self._metrics[name]
+
+
+def actor_name(role: str) -> str:
+    """A name for the dashboard, which Ray wants to be unique among a job's living actors: `forge-<role>-1f3a`."""
+    return f"forge-{role}-{uuid.uuid4().hex[:4]}"

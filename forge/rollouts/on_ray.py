@@ -10,6 +10,7 @@ import ray
 from ray.exceptions import RayActorError
 
 from forge.errors import SandboxError
+from forge.observe.on_ray import actor_name
 from forge.records import Trajectory
 from forge.rollouts.rollout import Assignment, Runner
 
@@ -45,7 +46,7 @@ class RolloutPool:
         self._concurrency = concurrency
         self._deaths = WORKER_DEATHS * workers * concurrency
         actor = ray.remote(RolloutWorker).options(num_cpus=0.25, max_restarts=-1, max_concurrency=concurrency + 2)
-        self._workers: list[Any] = [actor.remote(make_runner) for _ in range(workers)]
+        self._workers: list[Any] = [actor.options(name=actor_name(f"rollouts-{place}")).remote(make_runner) for place in range(workers)]
 
     def collect(self, assignments: Sequence[Assignment]) -> Iterator[Trajectory]:
         """Trajectories in the order in which they finish, one for each assignment."""

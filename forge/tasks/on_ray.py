@@ -18,6 +18,7 @@ import ray
 
 from forge.config import TasksConfig
 from forge.errors import HistoryError
+from forge.observe.on_ray import actor_name
 from forge.records import Limits, Record, Side, Task
 from forge.seams import History, SandboxProvider
 from forge.store.parquet import write_records
@@ -85,7 +86,7 @@ def build_tasks(
         state.report()
         for unit in state.unfinished(workers * concurrency):
             if len(actors) < workers:
-                actors.append(_actor(concurrency).remote(len(actors), *arguments))
+                actors.append(_actor(len(actors), concurrency).remote(len(actors), *arguments))
             state.submit(unit, actors)
         state.drain()
     finally:
@@ -226,9 +227,11 @@ class TaskProver:
         await self._provider.close()
 
 
-def _actor(concurrency: int) -> Any:
+def _actor(place: int, concurrency: int) -> Any:
     # A dead worker is started again and its attempts repeated: an attempt leaves nothing behind.
-    return ray.remote(TaskProver).options(num_cpus=0.5, max_concurrency=concurrency, max_restarts=-1, max_task_retries=3)
+    return ray.remote(TaskProver).options(
+        name=actor_name(f"tasks-{place}"), num_cpus=0.5, max_concurrency=concurrency, max_restarts=-1, max_task_retries=3
+    )
 
 
 def _end(actors: list[Any]) -> None:

@@ -28,6 +28,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from forge.config import TrainingConfig
 from forge.errors import ForgeError, TrainingError
+from forge.observe.on_ray import actor_name
 from forge.seams import Trainer, TrainJob, TrainResult
 from forge.training.desk import Desk, News
 from forge.training.pick import make_trainer
@@ -86,7 +87,7 @@ class TrainingService:
         if self._run is not None and self._run.is_alive():
             return
         self._run_error = None
-        self._desk = ray.remote(Desk).options(num_cpus=0, name=f"forge-training-desk-{uuid.uuid4().hex[:8]}").remote()
+        self._desk = ray.remote(Desk).options(num_cpus=0, name=actor_name("training-desk")).remote()
         self._run = threading.Thread(target=self._fit, args=(self._desk,), name="forge-training", daemon=True)
         self._run.start()
 
