@@ -193,7 +193,7 @@ def _lineage(summary: RunSummary) -> str:
             _cell(f"{ref.examples:,}", "n"),
         ]
         cells += [
-            _cell("" if loss is None else f"{loss:.3f}", "n"),
+            _cell("no row held back" if loss is None else f"{loss:.3f}", "n"),
             *(f"<td><code>{escape(h[:12])}</code></td>" for h in (ref.base_sha256, ref.data_sha256)),
         ]
         rows.append(cells)

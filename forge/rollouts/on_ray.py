@@ -39,14 +39,19 @@ class RolloutWorker:
         await self._runner.close()
 
 
+def _actor(place: int, concurrency: int) -> Any:
+    return ray.remote(RolloutWorker).options(
+        name=actor_name(f"rollouts-{place}"), num_cpus=0.25, max_restarts=-1, max_concurrency=concurrency + 2
+    )
+
+
 class RolloutPool:
     """A fixed set of workers. A worker that dies is restarted by Ray and its rollouts are done again."""
 
     def __init__(self, make_runner: RunnerFactory, *, workers: int, concurrency: int) -> None:
         self._concurrency = concurrency
         self._deaths = WORKER_DEATHS * workers * concurrency
-        actor = ray.remote(RolloutWorker).options(num_cpus=0.25, max_restarts=-1, max_concurrency=concurrency + 2)
-        self._workers: list[Any] = [actor.options(name=actor_name(f"rollouts-{place}")).remote(make_runner) for place in range(workers)]
+        self._workers = [_actor(place, concurrency).remote(make_runner) for place in range(workers)]
 
     def collect(self, assignments: Sequence[Assignment]) -> Iterator[Trajectory]:
         """Trajectories in the order in which they finish, one for each assignment."""

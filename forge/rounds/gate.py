@@ -19,7 +19,7 @@ class Gate(Record):
 def decide(promoted: Mapping[str, bool], candidate: Mapping[str, bool], max_p: float) -> Gate:
     """Promote unless the paired test says worse at `max_p`; both map task id to solved, over the tasks they share."""
     paired = compare(promoted, candidate)
-    evidence = f"{paired.gained} tasks gained, {paired.lost} lost, p = {paired.p:.3f}"
+    evidence = f"{paired.gained} tasks gained, {paired.lost} lost, p = {paired.p:.2g}"
     if paired.lost > paired.gained and paired.p < max_p:
         return Gate(promote=False, reason=f"worse: {evidence}; the promoted adapters stay", paired=paired)
     word = "better" if paired.gained > paired.lost and paired.p < max_p else "not worse"
