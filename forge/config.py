@@ -71,8 +71,8 @@ class MiningConfig(Section):
 
 
 class TasksConfig(Section):
-    heldout_fraction: float = Field(0.4, gt=0.0, lt=1.0)
-    """Share of file groups whose tasks are held out, by hash."""
+    heldout_fraction: float = Field(0.4, ge=0.0, lt=1.0)
+    """Share of file groups whose tasks are held out, by hash; with 0 nothing is, and files need no groups."""
     train: int = Field(200, ge=1)
     """Training tasks over all repositories; injection fills what commits do not give."""
     train_commits: int | None = Field(None, ge=0)
@@ -84,8 +84,14 @@ class TasksConfig(Section):
     """Tasks from the repositories that are never trained on."""
     proof_runs: int = Field(2, ge=1)
     """Times that gold and doing nothing are run for each task."""
+    newest: int | None = Field(None, ge=1)
+    """Candidate commits of each repository at most, newest first; all of them when not given."""
     max_files: int = Field(4, ge=1)
     """A commit that touches more Python files is no candidate."""
+    new_names: bool = False
+    """Take commits whose tests import names that only gold defines: features, whose statement has to name them."""
+    inject: bool = True
+    """Plant bugs where commits give too few tasks."""
     max_per_symbol: int = Field(2, ge=1)
     """Injected tasks per function at most: diversity before volume."""
 

@@ -185,6 +185,8 @@ class Task(Record):
     commit: str | None = None
     """The commit that the task was derived from, when `origin` is `commit`."""
     proof: Proof | None = None
+    environment: str = ""
+    """Id of the environment that its code runs in; empty for forge's own Python."""
 
 
 class AdapterRef(Record):
@@ -340,3 +342,31 @@ class Limits(Record):
     disk_bytes: int = 64 * 2**20
     output_bytes: int = 2**20
     command_s: float = 20.0
+
+
+class EnvironmentSpec(Record):
+    """What an environment is made from: the newest packages that fit, of those published before a day (ISO date)."""
+
+    python: str
+    """Minor version, such as `3.9`."""
+    requirements: tuple[str, ...]
+    before: str
+    project: str = ""
+    """Distribution name of the repository itself, which is imported from the work tree and never installed."""
+
+
+class Environment(Record):
+    """Where a repository's code runs: a Python and installed packages, read-only in every box."""
+
+    id: str
+    spec: EnvironmentSpec
+    interpreter: str
+    """Path of the Python, the same on the host and in a box."""
+    roots: tuple[str, ...] = ()
+    """Folders of the work tree to import from, beside the tree itself."""
+    plugins: tuple[str, ...] = ()
+    """Modules of pytest plugins that are installed, to be named to pytest: it loads none by itself."""
+    installed: tuple[str, ...] = ()
+    """`name==version` of every package: what an evicted environment is built from again."""
+    lacking: tuple[str, ...] = ()
+    """Requirements that nothing could be installed for."""

@@ -5,16 +5,19 @@ One contract suite in `tests/contract/` runs against every implementation of a s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
+from forge.errors import SandboxError
 from forge.records import (
     AdapterRef,
     CommandResult,
     Commit,
     CommitSummary,
     Drop,
+    Environment,
+    EnvironmentSpec,
     FileEdit,
     Limits,
     Message,
@@ -66,8 +69,11 @@ class Sandbox(Protocol):
     async def read(self, path: str) -> str | None:
         """Text of a file in the work tree, `None` if there is none."""
 
-    async def run_tests(self, ids: Sequence[str], *, timeout_s: float | None = None) -> TestRun:
-        """Outcome of exactly these pytest node ids (a bare file path: all tests in it), rooted in the work tree."""
+    async def run_tests(self, ids: Sequence[str], *, timeout_s: float | None = None, hash_seed: int = 0) -> TestRun:
+        """Outcome of exactly these pytest node ids (a bare file path: all tests in it), rooted in the work tree.
+
+        `hash_seed` orders sets in a box that has an environment; forge's own Python has started already, with 0.
+        """
 
     async def close(self) -> None:
         """End the box and everything in it; safe to call twice."""
@@ -79,14 +85,40 @@ class SandboxProvider(Protocol):
     name: str
     trusted_only: bool
 
-    async def open(self, tree: Path, *, limits: Limits, run_id: str) -> Sandbox:
-        """A fresh box whose work tree is a copy of the unpacked folder `tree`; raises `SandboxError`."""
+    async def open(self, tree: Path, *, limits: Limits, run_id: str, environment: Environment | None = None) -> Sandbox:
+        """A fresh box whose work tree is a copy of the unpacked folder `tree`; raises `SandboxError`.
+
+        Its code runs in `environment`, or in forge's own Python when there is none.
+        """
 
     async def sweep(self) -> int:
         """Remove what dead runs left behind; returns how many things were removed."""
 
     async def close(self) -> None:
         """End every box and helper process of this provider."""
+
+
+class Environments(Protocol):
+    """Builds environments on this machine and keeps them. Installs packages, never runs the repository's code."""
+
+    def pythons(self) -> Sequence[str]:
+        """Minor versions that can be had here, newest first."""
+
+    def build(self, spec: EnvironmentSpec, roots: Sequence[str] = ()) -> Environment:
+        """The environment of a spec, from the shelf when it is there; raises `TaskError` when it cannot be built."""
+
+    def find(self, environment: Environment) -> Environment:
+        """The same environment, built again from its list when it is not on this machine; raises `TaskError`."""
+
+
+FindEnvironment = Callable[[str], Environment | None]
+"""(id, empty for forge's own Python) → the environment, ready on this machine; raises `SandboxError` when it cannot be."""
+
+
+def own_python(environment: str) -> None:
+    """The `FindEnvironment` of whoever knows none."""
+    if environment:
+        raise SandboxError(f"the task wants the environment {environment}, which this run does not know")
 
 
 class Grader(Protocol):

@@ -22,6 +22,8 @@ from forge.errors import ConfigError, ForgeError
 from forge.observe import logs
 from forge.observe.screen import Screen
 from jobs import preflight
+from jobs.checkout import checkout
+from jobs.tasks.cli import app as tasks
 
 app = typer.Typer(
     name="forge",
@@ -33,6 +35,7 @@ app = typer.Typer(
 )
 nano = typer.Typer(help="The tiny stand-in base that lets the loop run without a download.", no_args_is_help=True)
 app.add_typer(nano, name="nano")
+app.add_typer(tasks, name="tasks")
 
 Arguments = Annotated[list[str] | None, typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", show_default=False)]
 
@@ -151,11 +154,6 @@ def split(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
     """Config files and `key=value` strings of a command line; a shipped config may be named without its path."""
     overrides = [argument for argument in arguments if "=" in argument]
     return [_config_file(argument) for argument in arguments if "=" not in argument], overrides
-
-
-def checkout() -> Path:
-    """The folder that `forge`, `jobs`, `serve` and `sandboxes` lie in."""
-    return Path(__file__).resolve().parent.parent
 
 
 def _config_file(argument: str) -> Path:

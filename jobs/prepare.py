@@ -13,7 +13,7 @@ from forge.mining.history import open_history
 from forge.mining.on_ray import MiningCounts, mine
 from forge.tasks.on_ray import TaskCounts, TaskSet, build_tasks
 from jobs.context import RunContext
-from jobs.wiring import ProviderFactory, make_practice
+from jobs.wiring import EnvironmentFactory, ProviderFactory, make_practice
 
 
 def histories(run: RunContext) -> tuple[dict[str, Path], tuple[str, ...]]:
@@ -57,6 +57,8 @@ def tasks(run: RunContext, repos: Mapping[str, Path], transfer: Sequence[str]) -
             limits=run.config.sandbox.limits,
             seed=run.config.seed,
             workers=run.config.sandbox.workers,
+            plain=[name for name, path in repos.items() if path.is_relative_to(own)],
+            make_environments=EnvironmentFactory() if any(not path.is_relative_to(own) for path in usable.values()) else None,
             progress=show,
         )
         sides = found.spread["side"]

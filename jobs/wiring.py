@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -10,14 +11,15 @@ from forge import nano
 from forge.config import BaseModelConfig, ForgeConfig, PracticeConfig
 from forge.endpoint.client import EndpointModel
 from forge.endpoint.tokens import BaseTokenizer
-from forge.errors import EnvironmentLackError
+from forge.errors import EnvironmentLackError, SandboxError, TaskError
 from forge.nano.repository import draw_families, generate
-from forge.records import Record
+from forge.records import Environment, Record
 from forge.rollouts.rollout import Runner
-from forge.seams import SandboxProvider, TrainJob
+from forge.seams import Environments, FindEnvironment, SandboxProvider, TrainJob
 from forge.stages import REGISTRY
 from forge.store.trees import TreeStore
 from forge.training.base import locate
+from sandboxes.environments import Shelf
 from sandboxes.grading import BoxGrader
 from sandboxes.pick import Kind, pick
 
@@ -31,6 +33,31 @@ class ProviderFactory(Record):
         return pick(self.kind).make()
 
 
+class EnvironmentFactory(Record):
+    """Makes this machine's shelf of environments; travels to Ray workers."""
+
+    def __call__(self) -> Environments:
+        return Shelf()
+
+
+def known_environments(path: Path) -> FindEnvironment:
+    """The environments that a file of `build_tasks` lists, each made ready on this machine when first asked for."""
+    ready: dict[str, Environment] = {}
+
+    def find(name: str) -> Environment | None:
+        if name and name not in ready:
+            listed = {entry["id"]: Environment.model_validate(entry) for entry in json.loads(path.read_text())} if path.exists() else {}
+            if name not in listed:
+                raise SandboxError(f"{path} does not list the environment {name}; run forge tasks derive again")
+            try:
+                ready[name] = Shelf().find(listed[name])
+            except TaskError as error:
+                raise SandboxError(f"the environment {name} cannot be made ready: {error}") from error
+        return ready[name] if name else None
+
+    return find
+
+
 class RunnerFactory(Record):
     """Makes a rollout worker's runner from plain values; travels to Ray workers."""
 
@@ -39,6 +66,8 @@ class RunnerFactory(Record):
     urls: dict[str, str]
     bases: dict[str, str]
     trees: str
+    environments: str
+    """File that lists the environments of the tasks; none when it is not there."""
     hidden: dict[str, tuple[str, ...]]
     """Held-out files by repository: not shown to rollouts whose turns may become training rows."""
     run_id: str
@@ -48,11 +77,13 @@ class RunnerFactory(Record):
         tokens = {name: BaseTokenizer(Path(folder)) for name, folder in self.bases.items()}
         trees = TreeStore(Path(self.trees))
         provider = self.provider()
+        environments = known_environments(Path(self.environments))
         return Runner(
             model=EndpointModel(self.urls, stages=base_of),
             tokenizers={stage: tokens[base] for stage, base in base_of.items()},
             provider=provider,
-            grader=BoxGrader(provider, trees.folder, self.config.sandbox.limits, self.run_id),
+            grader=BoxGrader(provider, trees.folder, self.config.sandbox.limits, self.run_id, environments=environments),
+            environments=environments,
             tree_folder=trees.folder,
             agent=self.config.agent,
             sandbox=self.config.sandbox,

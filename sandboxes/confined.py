@@ -15,7 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
-from forge.records import Limits
+from forge.errors import SandboxError
+from forge.records import Environment, Limits
 from forge.seams import Sandbox
 from sandboxes.inside import landlock, seccomp
 from sandboxes.inside.confined import UIDS
@@ -39,8 +40,10 @@ class ConfinedProvider:
         self._folder: Path | None = None
         self._zygote = Zygote(self._launch, self.name)
 
-    async def open(self, tree: Path, *, limits: Limits, run_id: str) -> Sandbox:
+    async def open(self, tree: Path, *, limits: Limits, run_id: str, environment: Environment | None = None) -> Sandbox:
         """See `forge.seams.SandboxProvider.open`."""
+        if environment is not None:
+            raise SandboxError("a confined box runs practice repositories only, in forge's own Python; install bubblewrap or Docker")
         return await self._zygote.open(tree, limits)
 
     async def sweep(self) -> int:

@@ -24,7 +24,7 @@ import docker
 import docker.errors
 
 from forge.errors import SandboxError
-from forge.records import Limits
+from forge.records import Environment, Limits
 from forge.seams import Sandbox
 from sandboxes import containers
 from sandboxes.images import Image, host_image, slim_image
@@ -59,12 +59,12 @@ class DockerProvider:
         self._pool: ContainerPool | None = None
         self.refused_shared = ""
 
-    async def open(self, tree: Path, *, limits: Limits, run_id: str) -> Sandbox:
+    async def open(self, tree: Path, *, limits: Limits, run_id: str, environment: Environment | None = None) -> Sandbox:
         """See `forge.seams.SandboxProvider.open`. Containers carry `run_id` and their owner as labels."""
         self._run_id = run_id
         if self._way != "single":
             try:
-                box = await self._zygote.open(tree, limits)
+                box = await self._zygote.open(tree, limits, environment)
                 self._way = "shared"
                 return box
             except SandboxError as error:
@@ -75,7 +75,7 @@ class DockerProvider:
         if self._pool is None:
             client, image = await self._call(self._ready)
             self._pool = ContainerPool(client, image, self._threads, ahead=self._ahead)
-        return await self._pool.open(tree, limits, run_id)
+        return await self._pool.open(tree, limits, run_id, environment)
 
     async def sweep(self) -> int:
         """Remove containers whose owner process died; returns how many."""

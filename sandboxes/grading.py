@@ -11,15 +11,24 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from forge.records import FileEdit, Limits, Record, Task, TestRun, Verdict
-from forge.seams import SandboxProvider
+from forge.seams import FindEnvironment, SandboxProvider, own_python
 from sandboxes.paths import graded_edits
 
 
 class BoxGrader:
     """Grades in boxes of one provider. Implements `forge.seams.Grader`."""
 
-    def __init__(self, provider: SandboxProvider, trees: Callable[[str], Path], limits: Limits, run_id: str) -> None:
-        """`trees` gives the unpacked folder of a tree's content hash."""
+    def __init__(
+        self,
+        provider: SandboxProvider,
+        trees: Callable[[str], Path],
+        limits: Limits,
+        run_id: str,
+        *,
+        environments: FindEnvironment = own_python,
+    ) -> None:
+        """`trees` gives the unpacked folder of a tree's content hash, `environments` the environment of an id."""
+        self._environments = environments
         self._provider = provider
         self._trees = trees
         self._limits = limits
@@ -28,7 +37,8 @@ class BoxGrader:
     async def grade(self, task: Task, edits: Sequence[FileEdit]) -> Verdict:
         """See `forge.seams.Grader.grade`."""
         exam = make_exam(task, edits)
-        box = await self._provider.open(self._trees(task.tree), limits=self._limits, run_id=self._run_id)
+        environment = self._environments(task.environment)
+        box = await self._provider.open(self._trees(task.tree), limits=self._limits, run_id=self._run_id, environment=environment)
         try:
             await box.write(exam.files)
             run = await box.run_tests(exam.ids)

@@ -21,7 +21,7 @@ import docker.errors
 import pytest
 
 from forge.errors import SandboxError
-from sandboxes.local import ETC, PROGRAM, SYSTEM, python_folders
+from sandboxes.local import ETC, PROGRAM, SYSTEM, seen_folders
 
 LABEL = "forge"
 _USERS = "root:x:0:0::/:/bin/false\nwork:x:1000:1000::/tmp:/bin/sh\n"
@@ -51,7 +51,7 @@ def host_image(client: docker.DockerClient) -> Image:
             raise SandboxError(f"the engine cannot import an image: {error.explanation}") from error
     folders = [place for place in SYSTEM if os.path.isdir(place) and place not in links]
     folders += [place for place in ETC if os.path.exists(place)]
-    return Image(tag, sys.executable, (*folders, *map(str, python_folders())))
+    return Image(tag, sys.executable, (*folders, *map(str, seen_folders())))
 
 
 def slim_image(client: docker.DockerClient) -> Image:

@@ -17,8 +17,9 @@ from typing import IO
 import pytest
 
 from forge.errors import SandboxError
-from forge.records import Limits
+from forge.records import Environment, Limits
 from forge.seams import Sandbox
+from sandboxes.environments import visible_folders
 from sandboxes.zygote import Launched, Zygote, spawn
 
 PROGRAM = Path(__file__).parent / "inside"
@@ -39,9 +40,9 @@ class LocalProvider:
     def __init__(self) -> None:
         self._zygote = Zygote(launch, self.name)
 
-    async def open(self, tree: Path, *, limits: Limits, run_id: str) -> Sandbox:
+    async def open(self, tree: Path, *, limits: Limits, run_id: str, environment: Environment | None = None) -> Sandbox:
         """See `forge.seams.SandboxProvider.open`. `run_id` is not needed: nothing of a box outlives its owner."""
-        return await self._zygote.open(tree, limits)
+        return await self._zygote.open(tree, limits, environment)
 
     async def sweep(self) -> int:
         """Always 0: the kernel ends a dead owner's boxes, and their files were never on a disk."""
@@ -137,7 +138,7 @@ def _agent(control: int) -> list[str]:
 
 def private_folders() -> list[str]:
     """Arguments for the fork server: the folders that each box gets its own of. `/tmp` is none of them where Python lives in it."""
-    hides_python = any(path.is_relative_to("/tmp") for path in (*python_folders(), PROGRAM))
+    hides_python = any(path.is_relative_to("/tmp") for path in (*seen_folders(), PROGRAM))
     return ["--private", "/box/tmp" if hides_python else "/tmp", "--private", "/dev/shm"]
 
 
@@ -150,7 +151,7 @@ def _binds() -> list[str]:
             words += ["--ro-bind", place, place]
     for place in ETC:
         words += [*_ways_to(place), "--ro-bind-try", place, place]
-    for path in python_folders():
+    for path in seen_folders():
         words += [*_ways_to(path), "--ro-bind", str(path), str(path)]
     return words
 
@@ -166,6 +167,15 @@ def python_folders() -> Sequence[Path]:
     kept: list[Path] = []
     for path in wanted:
         if not any(path.is_relative_to(above) for above in (Path("/usr"), *kept)):
+            kept.append(path)
+    return kept
+
+
+def seen_folders() -> list[Path]:
+    """Folders outside the system that a box sees read-only: this Python's, and those of environments; none inside another."""
+    kept: list[Path] = []
+    for path in sorted({*python_folders(), *visible_folders()}):
+        if not any(path.is_relative_to(above) for above in kept):
             kept.append(path)
     return kept
 

@@ -18,12 +18,12 @@ import docker
 import docker.errors
 
 from forge.errors import SandboxError
-from forge.records import Limits
+from forge.records import Environment, Limits
 from sandboxes import containers
 from sandboxes.client import BoxClient, command_slots
 from sandboxes.images import Image
 from sandboxes.inside.isolate import hard_pids
-from sandboxes.zygote import tar_of
+from sandboxes.zygote import order, tar_of
 
 _READY_S = 60.0
 _STREAM_HEAD = struct.Struct(">BxxxL")
@@ -51,7 +51,7 @@ class ContainerPool:
         self._open: set[BoxClient] = set()
         self._waiting: dict[tuple[str, str], deque[asyncio.Future[_Started]]] = {}
 
-    async def open(self, tree: Path, limits: Limits, run_id: str) -> BoxClient:
+    async def open(self, tree: Path, limits: Limits, run_id: str, environment: Environment | None = None) -> BoxClient:
         """A fresh container with a copy of `tree`; raises `SandboxError`."""
         queue = self._waiting.setdefault((run_id, limits.content_hash()), deque())
         while len(queue) <= self._ahead:
@@ -72,7 +72,7 @@ class ContainerPool:
         self._open.add(box)
         try:
             await box.expect_ready(_READY_S)
-            await box.send_bytes(*await asyncio.to_thread(_first_message, tree, limits))
+            await box.send_bytes(*await asyncio.to_thread(_first_message, tree, limits, environment))
             await box.expect_ready(_READY_S)
         except (SandboxError, OSError) as error:
             await box.close()
@@ -125,11 +125,11 @@ async def _pump(source: asyncio.StreamReader, target: asyncio.StreamReader, erro
         target.feed_eof()
 
 
-def _first_message(tree: Path, limits: Limits) -> tuple[dict[str, Any], bytes]:
+def _first_message(tree: Path, limits: Limits, environment: Environment | None) -> tuple[dict[str, Any], bytes]:
     fd = tar_of(tree)
     with open(fd, "rb") as file:
         body = file.read()
-    return {"op": "tree", "tree_bytes": len(body), "limits": limits.model_dump()}, body
+    return {"op": "tree", "tree_bytes": len(body), **order(limits, environment)}, body
 
 
 def _limits(limits: Limits) -> dict[str, Any]:

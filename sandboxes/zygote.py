@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from forge.errors import SandboxError
-from forge.records import Limits
+from forge.records import Environment, Limits
 from sandboxes.client import BoxClient, command_slots
 from sandboxes.inside.wire import Message
 
@@ -49,11 +49,11 @@ class Zygote:
         self._server: _Server | None = None
         self._starting: asyncio.Task[_Server] | None = None
 
-    async def open(self, tree: Path, limits: Limits) -> BoxClient:
+    async def open(self, tree: Path, limits: Limits, environment: Environment | None = None) -> BoxClient:
         """A fresh box with a copy of `tree`; raises `SandboxError`."""
         server = await self._running()
         try:
-            return await server.open(tree, limits)
+            return await server.open(tree, limits, environment)
         except OSError as error:
             raise SandboxError(f"the {self._name} fork server is gone ({error}){server.last_words()}; open a fresh box") from error
 
@@ -109,6 +109,12 @@ def spawn(argv_for: Callable[[int], list[str]], errors: IO[bytes], env: dict[str
     return Launched(control, stop)
 
 
+def order(limits: Limits, environment: Environment | None) -> Message:
+    """What a box is told of itself; see `inside.box.Order`."""
+    fields = {"interpreter", "roots", "plugins"}
+    return {"limits": limits.model_dump(), "runtime": None if environment is None else environment.model_dump(include=fields)}
+
+
 class _Server:
     """A started fork server."""
 
@@ -145,7 +151,7 @@ class _Server:
         text = self._errors.read()[-2000:].decode("utf-8", "replace").strip()
         return f": {text.splitlines()[-1]}" if text else ""
 
-    async def open(self, tree: Path, limits: Limits) -> BoxClient:
+    async def open(self, tree: Path, limits: Limits, environment: Environment | None) -> BoxClient:
         """A fresh box with a copy of `tree` as it is now, whose content goes over once."""
         name, key = uuid.uuid4().hex[:12], tree_key(tree)
         self._users[key] = self._users.get(key, 0) + 1
@@ -153,7 +159,7 @@ class _Server:
         try:
             with theirs:
                 await self._have(key, tree)
-                await self._send({"op": "open", "box": name, "key": key, "limits": limits.model_dump()}, theirs.fileno())
+                await self._send({"op": "open", "box": name, "key": key, **order(limits, environment)}, theirs.fileno())
             reader, writer = await asyncio.open_unix_connection(sock=mine)
         except BaseException:
             mine.close()

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 from forge.errors import SandboxError
-from forge.records import CommandResult, FileEdit, Limits, TestRun
+from forge.records import CommandResult, Environment, FileEdit, Limits, TestRun
 from forge.seams import Sandbox
 
 Programs = Callable[[Sequence[str], Mapping[str, str]], CommandResult]
@@ -34,7 +34,7 @@ class FakeProvider:
         self._programs = programs or _no_program
         self._broken = broken
 
-    async def open(self, tree: Path, *, limits: Limits, run_id: str) -> Sandbox:  # noqa: ARG002
+    async def open(self, tree: Path, *, limits: Limits, run_id: str, environment: Environment | None = None) -> Sandbox:  # noqa: ARG002
         """See `forge.seams.SandboxProvider.open`."""
         if self._broken > 0:
             self._broken -= 1
@@ -81,7 +81,7 @@ class FakeSandbox:
         self._check()
         return self.files.get(path)
 
-    async def run_tests(self, ids: Sequence[str], *, timeout_s: float | None = None) -> TestRun:  # noqa: ARG002
+    async def run_tests(self, ids: Sequence[str], *, timeout_s: float | None = None, hash_seed: int = 0) -> TestRun:  # noqa: ARG002
         self._check()
         began = time.monotonic()
         outcomes: dict[str, str] = {}

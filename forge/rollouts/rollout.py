@@ -16,7 +16,7 @@ from forge.records import FileEdit, Outcome, Record, Symbol, Task, Trajectory, V
 from forge.rollouts.agent import Models, StagedAgent, Work
 from forge.rollouts.checks import CheckResult, check
 from forge.rollouts.tree import TaskTree
-from forge.seams import ChatModel, ChatTokenizer, Grader, Sandbox, SandboxProvider
+from forge.seams import ChatModel, ChatTokenizer, FindEnvironment, Grader, Sandbox, SandboxProvider, own_python
 
 T = TypeVar("T")
 
@@ -53,10 +53,12 @@ class Runner:
         max_answer_tokens: Mapping[str, int],
         hidden: Mapping[str, Collection[str]],
         run_id: str,
+        environments: FindEnvironment = own_python,
     ) -> None:
         self._model, self._tokenizers, self._provider, self._grader = model, tokenizers, provider, grader
         self._tree_folder, self._agent, self._sandbox = tree_folder, agent, sandbox
         self._max_answer_tokens, self._hidden, self._run_id = max_answer_tokens, hidden, run_id
+        self._environments = environments
         self._trees: dict[str, TaskTree] = {}
         self._once = _Once()
 
@@ -80,7 +82,9 @@ class Runner:
 
     async def _once_through(self, assignment: Assignment) -> Trajectory:
         tree = self._tree(assignment.task)
-        box = _LazyBox(self._provider, self._tree_folder(assignment.task.tree), self._sandbox, self._run_id, assignment.task)
+        box = _LazyBox(
+            self._provider, self._tree_folder(assignment.task.tree), self._sandbox, self._run_id, assignment.task, self._environments
+        )
         models = Models(
             ids=assignment.models,
             max_answer_tokens=self._max_answer_tokens,
@@ -113,13 +117,23 @@ class Runner:
 class _LazyBox:
     """The rollout's own box, opened when the first command is run in it."""
 
-    def __init__(self, provider: SandboxProvider, folder: Path, config: SandboxConfig, run_id: str, task: Task) -> None:
+    def __init__(
+        self,
+        provider: SandboxProvider,
+        folder: Path,
+        config: SandboxConfig,
+        run_id: str,
+        task: Task,
+        environments: FindEnvironment,
+    ) -> None:
         self._provider, self._folder, self._config, self._run_id, self._task = provider, folder, config, run_id, task
+        self._environments = environments
         self._box: Sandbox | None = None
 
     async def check(self, tree: TaskTree, edits: Sequence[FileEdit], symbols: Sequence[Symbol], test_files: int) -> CheckResult:
         if self._box is None:
-            self._box = await self._provider.open(self._folder, limits=self._config.limits, run_id=self._run_id)
+            limits, environment = self._config.limits, self._environments(self._task.environment)
+            self._box = await self._provider.open(self._folder, limits=limits, run_id=self._run_id, environment=environment)
             await self._box.write(self._task.setup)
         return await check(self._box, tree, edits, symbols, test_files)
 

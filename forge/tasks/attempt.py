@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 
@@ -18,7 +20,8 @@ from forge.tasks.inject import inject
 from forge.tasks.journal import Tried
 from forge.tasks.plan import Unit
 from forge.tasks.prove import Prover, Runs
-from forge.tasks.suite import Suite
+from forge.tasks.suite import Suite, is_test_file
+from forge.tasks.surroundings import Surroundings
 
 ATTEMPTS = 5
 """Bugs tried in one turn at a function: about half of all bugs are noticed by tests (measured over 12 operators)."""
@@ -33,19 +36,31 @@ class Place(Record):
 
     path: str
     head: str
+    own_environment: bool = False
+    """Whether its code wants a Python and packages of its own time, not forge's."""
 
 
 class Attempts:
     """Tries units. Keeps each repository's head, its suite and the runs of its healthy tests."""
 
     def __init__(
-        self, repos: Mapping[str, Place], open_history: OpenHistory, prover: Prover, trees: TreeStore, config: TasksConfig, seed: int
+        self,
+        repos: Mapping[str, Place],
+        open_history: OpenHistory,
+        prover: Prover,
+        trees: TreeStore,
+        config: TasksConfig,
+        seed: int,
+        surroundings: Surroundings | None = None,
     ) -> None:
+        """`surroundings` finds the environments of repositories whose place says that they need one."""
+        self._surroundings = surroundings
         self._repos = dict(repos)
         self._open_history = open_history
         self._prover = prover
         self._trees = trees
         self._turns = config.max_per_symbol
+        self._new_names = config.new_names
         self._seed = seed
         self._histories: dict[str, History] = {}
         self._summaries: dict[str, dict[str, CommitSummary]] = {}
@@ -54,9 +69,11 @@ class Attempts:
 
     async def attempt(self, unit: Unit) -> Tried:
         """What came of a unit; a failing box is tried again, then reported as lost."""
+        began = time.monotonic()
         for left in range(BOX_TRIES - 1, -1, -1):
             try:
-                return await (self._derived(unit) if unit.kind == "commit" else self._injected(unit))
+                tried = await (self._derived(unit) if unit.kind == "commit" else self._injected(unit))
+                return tried.model_copy(update={"seconds": time.monotonic() - began})
             except SandboxError as error:
                 if not left:
                     return Tried(key=unit.key, task=None, lost=str(error))
@@ -76,10 +93,23 @@ class Attempts:
         commit = history.commit(self._summaries[unit.repo][unit.sha])
         if not isinstance(commit, Commit):
             return _tried(unit, [commit])
-        candidate = derive(commit, history.tree(commit.parents[0]), self._trees)
+        parent = history.tree(commit.parents[0])
+        candidate = derive(commit, parent, self._trees, new_names=self._new_names)
         if isinstance(candidate, Drop):
             return _tried(unit, [candidate])
-        return _tried(unit, [await self._prover.prove(candidate, unit.side)])
+        placed = await self._placed(candidate, parent, commit.authored_at)
+        return _tried(unit, [placed if isinstance(placed, Drop) else await self._prover.prove(placed, unit.side)], placed)
+
+    async def _placed(self, candidate: Candidate, files: Mapping[str, bytes], date: str) -> Candidate | Drop:
+        """The candidate in the environment of its time, when its repository wants one."""
+        if self._surroundings is None or not self._repos[candidate.repo].own_environment:
+            return candidate
+        environment = await self._surroundings.of(candidate.repo, candidate.tree, files, datetime.datetime.fromisoformat(date))
+        if isinstance(environment, Drop):
+            return environment
+        own = {edit.path for edit in candidate.tests}
+        suite = tuple(path for path in sorted(files) if is_test_file(path) and path not in own)
+        return candidate.model_copy(update={"environment": environment, "suite": suite})
 
     async def _injected(self, unit: Unit) -> Tried:
         head = self._head(unit.repo, unit.sha)
@@ -123,7 +153,9 @@ class _Head:
         return next(symbol for symbol in symbols_of(path, self.files[path].decode()) if symbol.name == name)
 
 
-def _tried(unit: Unit, ends: list[Task | Drop]) -> Tried:
+def _tried(unit: Unit, ends: list[Task | Drop], candidate: Candidate | Drop | None = None) -> Tried:
     task = next((end for end in ends if isinstance(end, Task)), None)
     refused = Counter(f"{unit.kind}: {end.reason}" for end in ends if isinstance(end, Drop))
-    return Tried(key=unit.key, task=task, refused=dict(refused), flaky_ids=task.proof.flaky_ids if task and task.proof else 0)
+    environment = candidate.environment if isinstance(candidate, Candidate) and task else None
+    flaky = task.proof.flaky_ids if task and task.proof else 0
+    return Tried(key=unit.key, task=task, refused=dict(refused), flaky_ids=flaky, environment=environment)

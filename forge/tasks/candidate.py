@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from forge.records import FileEdit, Record
+from forge.records import Environment, FileEdit, Record
 
 
 class Candidate(Record):
@@ -28,3 +28,7 @@ class Candidate(Record):
     """Whole test files as grading writes them."""
     visible: tuple[FileEdit, ...]
     """The same files as the work tree has them (`None`: not there), hidden tests still in."""
+    environment: Environment | None = None
+    """Where it runs; `None` for forge's own Python."""
+    suite: tuple[str, ...] = ()
+    """Every other test file of the tree: run only when the candidate's own tests leave nothing that always passes."""

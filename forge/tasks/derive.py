@@ -37,15 +37,18 @@ def files_of(summary: CommitSummary) -> list[str]:
     return sorted({path for path in paths if path and path.endswith(".py")})
 
 
-def derive(commit: Commit, parent: Mapping[str, bytes], trees: TreeStore) -> Candidate | Drop:
-    """The candidate of a commit; `parent` are the files of its parent's tree, which goes into `trees`."""
+def derive(commit: Commit, parent: Mapping[str, bytes], trees: TreeStore, *, new_names: bool = False) -> Candidate | Drop:
+    """The candidate of a commit; `parent` are the files of its parent's tree, which goes into `trees`.
+
+    `new_names` takes commits whose tests import what only they define: then all tests of such a file fail before.
+    """
     sources = [file for file in commit.files if not is_test_path(file.path)]
     tests = [file for file in commit.files if is_test_path(file.path)]
     if not any(file.before is not None and file.after is not None for file in sources):
         return Drop(sha=commit.sha, reason="no existing source modified")
     if not any(is_test_file(file.path) and file.after is not None for file in tests):
         return Drop(sha=commit.sha, reason="no tests changed")
-    if _needs_gold_to_import(sources, tests):
+    if not new_names and _needs_gold_to_import(sources, tests):
         return Drop(sha=commit.sha, reason="tests import what only gold defines")
     gold = [FileEdit(path=file.path, content=file.after) for file in sources]
     gold += [FileEdit(path=file.old_path, content=None) for file in sources if file.old_path]

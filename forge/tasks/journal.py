@@ -8,7 +8,7 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from forge.records import Record, Task
+from forge.records import Environment, Record, Task
 
 
 class Tried(Record):
@@ -18,6 +18,10 @@ class Tried(Record):
     task: Task | None
     refused: dict[str, int] = {}
     flaky_ids: int = 0
+    environment: Environment | None = None
+    """Where the task's code runs, when that is not forge's own Python."""
+    seconds: float = 0.0
+    """Wall clock of the attempt on its worker."""
     lost: str = ""
     """Why boxes failed it; such a unit is not in the journal and is tried again next time."""
 

@@ -19,15 +19,18 @@ import ray
 from forge.config import TasksConfig
 from forge.errors import HistoryError
 from forge.observe.on_ray import actor_name
-from forge.records import Limits, Record, Side, Task
-from forge.seams import History, SandboxProvider
+from forge.records import Environment, Limits, Record, Side, Task
+from forge.seams import Environments, History, SandboxProvider
+from forge.store.atomic import write_text
 from forge.store.parquet import write_records
 from forge.store.trees import TreeStore
 from forge.tasks.attempt import Attempts, OpenHistory, Place
 from forge.tasks.journal import Journal, Tried
 from forge.tasks.plan import Plan, Unit, plan
 from forge.tasks.prove import Prover
+from forge.tasks.surroundings import Surroundings
 
+ENVIRONMENTS = "environments.json"
 SIDES: tuple[Side, ...] = ("train", "heldout", "transfer")
 logger = logging.getLogger(__name__)
 
@@ -37,6 +40,7 @@ class TaskCounts(Record):
 
     found: dict[str, int]
     wanted: dict[str, int]
+    planned: int = 0
     tried: int = 0
     refused: dict[str, int] = {}
     flaky_ids: int = 0
@@ -53,6 +57,10 @@ class TaskSet(Record):
     counts: TaskCounts
     spread: dict[str, dict[str, int]]
     """Tasks by side, origin, repository, operator, and how many different modules they touch."""
+    environments: tuple[Environment, ...] = ()
+    """What `tasks` name by id."""
+    seconds: tuple[float, ...] = ()
+    """Wall clock of every unit tried, on its worker."""
 
 
 def build_tasks(
@@ -65,22 +73,27 @@ def build_tasks(
     make_provider: Callable[[], SandboxProvider],
     run_id: str,
     transfer: Collection[str] = (),
+    plain: Collection[str] = (),
     limits: Limits | None = None,
     seed: int = 0,
     workers: int = 2,
     concurrency: int = 4,
+    make_environments: Callable[[], Environments] | None = None,
     progress: Callable[[TaskCounts], None] | None = None,
 ) -> TaskSet:
     """Write `output/tasks.parquet` and return the proven tasks; what an earlier run tried is read from `output/journal.jsonl`.
 
     `repos` are name → folder, those in `transfer` give transfer tasks only. A repository that cannot be read is counted;
     only when none can it raises `HistoryError`. Whoever calls must not pass strange code to a `trusted_only` provider.
+    With `make_environments` every repository but the `plain` ones runs in environments of its own eras.
     Fewer tasks than wanted is a result: look at `counts`. Needs a running Ray whose workers see all these folders.
     """
     planned, places = _plan(repos, open_history, config, transfer, seed)
     journal = Journal(output / "journal.jsonl", _fingerprint(places, config, transfer, seed))
     state = _State(planned, config, journal, progress)
-    arguments = (places, open_history, make_provider, str(trees), config, limits or Limits(), seed, run_id)
+    if make_environments is not None:
+        places = {repo: place.model_copy(update={"own_environment": repo not in plain}) for repo, place in places.items()}
+    arguments = (places, open_history, make_provider, str(trees), config, limits or Limits(), seed, run_id, make_environments)
     actors: list[Any] = []
     try:
         state.report()
@@ -94,7 +107,16 @@ def build_tasks(
         _end(actors)
     tasks = state.chosen()
     write_records(output / "tasks.parquet", tasks, Task)
-    return TaskSet(tasks=tuple(tasks), heldout_files=planned.heldout_files, counts=state.counts(), spread=spread_of(tasks))
+    environments = state.environments(tasks)
+    write_text(output / ENVIRONMENTS, json.dumps([found.model_dump(mode="json") for found in environments], indent=1))
+    return TaskSet(
+        tasks=tuple(tasks),
+        environments=tuple(environments),
+        seconds=state.seconds(),
+        heldout_files=planned.heldout_files,
+        counts=state.counts(),
+        spread=spread_of(tasks),
+    )
 
 
 def heldout_files(
@@ -163,6 +185,16 @@ class _State:
                 taken[task.id] = task
         return list(taken.values())
 
+    def environments(self, tasks: Collection[Task]) -> list[Environment]:
+        """Where these tasks run, each once."""
+        wanted = {task.environment for task in tasks}
+        known = [tried.environment for tried in self._journal.tried.values() if tried.environment]
+        return list({found.id: found for found in known if found.id in wanted}.values())
+
+    def seconds(self) -> tuple[float, ...]:
+        """Wall clock of each unit tried, on its worker."""
+        return tuple(self._journal.tried[unit.key].seconds for unit in self._passed if unit.key in self._journal.tried)
+
     def counts(self) -> TaskCounts:
         refused = Counter({f"commit: {reason}": number for reason, number in self._plan.refused.items()})
         done = [self._journal.tried[unit.key] for unit in self._passed if unit.key in self._journal.tried]
@@ -171,6 +203,7 @@ class _State:
         return TaskCounts(
             found={side: min(len(self._found[side]), self._wanted[side]) for side in SIDES},
             wanted={side: self._wanted[side] for side in SIDES},
+            planned=len(self._plan.units),
             tried=len(done),
             refused=dict(refused),
             flaky_ids=sum(tried.flaky_ids for tried in done),
@@ -209,12 +242,14 @@ class TaskProver:
         limits: Limits,
         seed: int,
         run_id: str,
+        make_environments: Callable[[], Environments] | None,
     ) -> None:
         self._number = number
         self._provider = make_provider()
         store = TreeStore(Path(trees))
         prover = Prover(self._provider, store.folder, limits, runs=config.proof_runs, run_id=run_id)
-        self._attempts = Attempts(repos, open_history, prover, store, config, seed)
+        surroundings = make_environments and Surroundings(make_environments(), self._provider, store.folder, limits, run_id=run_id)
+        self._attempts = Attempts(repos, open_history, prover, store, config, seed, surroundings)
 
     def __repr__(self) -> str:
         return f"TaskProver({self._number})"

@@ -62,9 +62,10 @@ def plan(histories: Sequence[History], config: TasksConfig, *, transfer: Collect
         tests = {path: suite.tests_for(path) for path in _python(files) if not is_test_path(path)}
         for path, found in tests.items():
             split.join([path, *found], always=True)
-        accepted = _accepted(history.summaries(), split, config, refused)
+        accepted = _accepted(history.summaries(), split, config, refused)[: config.newest]
         commits.append([Unit(repo=history.repo, kind="commit", side=split.side(files_of(s)[0]), sha=s.sha) for s in accepted])
-        turns.append(_injections(history, files, tests, split, config.max_per_symbol, seed))
+        if config.inject:
+            turns.append(_injections(history, files, tests, split, config.max_per_symbol, seed))
         heldout += [(history.repo, path) for path in split.on_side("heldout")]
     return Plan(
         units=(*_capped(_alternating(commits), config.train_commits), *_alternating(turns)),
@@ -84,7 +85,7 @@ def _accepted(summaries: Iterable[CommitSummary], split: Split, config: TasksCon
             fitting.append(summary)
     accepted = set()
     for summary in sorted(fitting, key=lambda summary: (len(files_of(summary)), summary.sha)):
-        if split.join(files_of(summary)):
+        if not config.heldout_fraction or split.join(files_of(summary)):
             accepted.add(summary.sha)
         else:
             refused["would tie too many files together"] += 1

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from forge.errors import TaskError
 from forge.records import Drop, FileEdit, Limits, Proof, Record, Side, Task, TestRun
-from forge.seams import SandboxProvider
+from forge.seams import Sandbox, SandboxProvider
 from forge.tasks.candidate import Candidate
 from forge.tasks.statement import statement_of
 from forge.tasks.suite import functions_in, is_test_file, without
@@ -22,6 +22,7 @@ from forge.tasks.suite import functions_in, is_test_file, without
 _PATIENCE = 20.0
 """A planted bug may make tests this many times slower than gold before they count as hanging."""
 _LEAST_S = 2.0
+NOTHING_KEPT = "no test passes in both states"
 
 
 class Runs(Record):
@@ -60,6 +61,8 @@ class Prover:
         if reason := _unsound(before, "without gold"):
             return Drop(sha=where, reason=reason)
         verdict = compare(before.runs, after.runs)
+        if verdict.reason == NOTHING_KEPT and candidate.suite and (kept := await self._always_passing(candidate)):
+            verdict = verdict.model_copy(update={"pass_to_pass": kept, "reason": ""})
         if verdict.reason:
             return Drop(sha=where, reason=verdict.reason)
         try:
@@ -72,15 +75,32 @@ class Prover:
     ) -> Runs:
         paths = [edit.path for edit in candidate.tests if is_test_file(edit.path) and edit.content is not None]
         start = time.monotonic()
-        box = await self._provider.open(self._trees(candidate.tree), limits=self._limits, run_id=self._run_id)
+        box = await self._open(candidate)
         try:
             await box.write(files)
             runs = [await box.run_tests(paths, timeout_s=timeout_s)]
             if worth_repeating(runs[0]):
-                runs += [await box.run_tests(paths, timeout_s=timeout_s) for _ in range(self._count - 1)]
+                runs += [await box.run_tests(paths, timeout_s=timeout_s, hash_seed=seed) for seed in range(1, self._count)]
         finally:
             await box.close()
         return Runs(runs=tuple(runs), seconds=time.monotonic() - start)
+
+    async def _always_passing(self, candidate: Candidate) -> tuple[str, ...]:
+        """Ids of the rest of the suite that pass in both states: what a patch must not break when its own tests say nothing."""
+        passing: list[set[str]] = []
+        for files in ((*candidate.broken, *candidate.gold, *candidate.tests), (*candidate.broken, *candidate.tests)):
+            box = await self._open(candidate)
+            try:
+                await box.write(files)
+                run = await box.run_tests(candidate.suite)
+            finally:
+                await box.close()
+            passing.append({name for name, outcome in run.outcomes.items() if outcome == "passed"} if run.complete else set())
+        return tuple(sorted(passing[0] & passing[1]))
+
+    async def _open(self, candidate: Candidate) -> Sandbox:
+        tree = self._trees(candidate.tree)
+        return await self._provider.open(tree, limits=self._limits, run_id=self._run_id, environment=candidate.environment)
 
 
 class Comparison(Record):
@@ -100,7 +120,7 @@ def compare(before: Sequence[TestRun], after: Sequence[TestRun]) -> Comparison:
     steady = {name: (min(old), min(new)) for name, (old, new) in told.items() if name not in flaky}
     fail_to_pass = tuple(name for name, (old, new) in steady.items() if new == "passed" and old in ("failed", "error", "missing"))
     pass_to_pass = tuple(name for name, said in steady.items() if said == ("passed", "passed"))
-    reason = "no test fails only without gold" if not fail_to_pass else "no test passes in both states" if not pass_to_pass else ""
+    reason = "no test fails only without gold" if not fail_to_pass else NOTHING_KEPT if not pass_to_pass else ""
     return Comparison(fail_to_pass=fail_to_pass, pass_to_pass=pass_to_pass, flaky=len(flaky), reason=reason)
 
 
@@ -122,6 +142,7 @@ def _task(candidate: Candidate, side: Side, verdict: Comparison, before: Runs, a
         "pass_to_pass": verdict.pass_to_pass,
         "files": tuple(sorted({edit.path for edit in (*candidate.gold, *candidate.tests)})),
         "commit": candidate.commit,
+        "environment": candidate.environment.id if candidate.environment else "",
     }
     proof = Proof(
         runs=min(len(before.runs), len(after.runs)),

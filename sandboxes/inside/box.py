@@ -15,11 +15,24 @@ from typing import Any
 from . import files
 from .command import Bounds, Ended, ProcessTree, start, watch
 from .judging import judge
+from .runtime import Runtime
 from .testing import Runner
 from .wire import Channel, ClosedError, Message
 
 EVENT_BYTES = 8 * 2**20
 """What a test run may write in all: pytest's own output and the events."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the host wants of a box: its limits, and whose Python runs in it (`None`: this very one)."""
+
+    limits: dict[str, Any]
+    runtime: Runtime | None = None
+
+    @classmethod
+    def of(cls, message: Message) -> Order:
+        return cls(message["limits"], Runtime.of(message.get("runtime")))
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,8 @@ class Site:
     tests: Runner
     used_disk: Callable[[], int]
     path: str
+    runtime: Runtime | None = None
+    """Whose Python runs commands and tests; `None`: this very one."""
     uid: int | None = None
     oom_kills: Callable[[], int] = lambda: 0
     enter: Callable[[], None] = lambda: None
@@ -67,7 +82,7 @@ class Box:
                 case "run":
                     return self._run(request["argv"], self._within(request))
                 case "tests":
-                    return self._tests(request["ids"], self._within(request))
+                    return self._tests(request["ids"], self._within(request), request.get("hash_seed", 0))
                 case "write":
                     with self._as_worker():
                         files.write(self._site.work, request["files"])
@@ -91,12 +106,15 @@ class Box:
         ended = watch(pid, pipes, self._site.tree, bounds, self._channel.read_fd)
         return _facts(ended) | {"stdout": _text(ended, pipes[0]), "stderr": _text(ended, pipes[1])}
 
-    def _tests(self, ids: Sequence[str], bounds: Bounds) -> Message:
+    def _tests(self, ids: Sequence[str], bounds: Bounds, hash_seed: int) -> Message:
         token = secrets.token_hex(8)
 
         def body(fd: int) -> int:
+            environment = self._environment() | {"PYTHONHASHSEED": str(hash_seed)}
+            if self._site.runtime is not None:
+                return self._site.runtime.execute(self._site.work, ids, _hide(fd), token, environment)
             os.environ.clear()
-            os.environ.update(self._environment())
+            os.environ.update(environment)
             return self._site.tests.run(ids, _hide(fd), token)
 
         pid, pipes = start(self._site.work, self._site.enter, body, pipes=3)
@@ -113,7 +131,7 @@ class Box:
         return self._bounds if seconds is None else replace(self._bounds, seconds=min(seconds, self._bounds.seconds))
 
     def _environment(self) -> dict[str, str]:
-        return {
+        plain = {
             "PATH": self._site.path,
             "HOME": self._site.scratch,
             "TMPDIR": self._site.scratch,
@@ -124,6 +142,7 @@ class Box:
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "GIT_CONFIG_NOSYSTEM": "1",
         }
+        return plain if self._site.runtime is None else self._site.runtime.environment(self._site.work, plain)
 
     @contextlib.contextmanager
     def _as_worker(self) -> Iterator[None]:

@@ -15,7 +15,7 @@ from collections.abc import Collection
 from typing import Any
 
 from . import files, isolate, landlock, seccomp
-from .box import Box, Site
+from .box import Box, Order, Site
 from .command import KILL_S
 from .processes import Descendants, threads_of
 from .testing import Runner
@@ -43,7 +43,7 @@ class Maker:
         self._filter = seccomp.build(sockets=False)
         self._landlock = landlock.abi() > 0
 
-    def __call__(self, name: str, tree: str, limits: dict[str, Any], box: socket.socket) -> int:
+    def __call__(self, name: str, tree: str, order: Order, box: socket.socket) -> int:
         self._made += 1
         pid = os.fork()
         if pid:
@@ -53,12 +53,12 @@ class Maker:
             isolate.close_all_but([fd])
             channel = Channel(fd, fd)
             try:
-                site = self._settle(os.path.join(self._boxes, name), tree, limits)
+                site = self._settle(os.path.join(self._boxes, name), tree, order.limits)
             except OSError as error:
                 channel.send({"dead": str(error)})
                 os._exit(1)
             channel.send({"ready": True})
-            Box(channel, site, limits).serve()
+            Box(channel, site, order.limits).serve()
         finally:
             os._exit(0)
 

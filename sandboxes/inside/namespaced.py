@@ -10,10 +10,9 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass
-from typing import Any
 
 from . import files, isolate, seccomp
-from .box import Box, Site
+from .box import Box, Order, Site
 from .processes import Namespace
 from .testing import Runner
 from .wire import Channel
@@ -44,7 +43,7 @@ class Maker:
         """To be called once, before the first box."""
         self._tests.prepare()
 
-    def __call__(self, name: str, tree: str, limits: dict[str, Any], box: socket.socket) -> int:
+    def __call__(self, name: str, tree: str, order: Order, box: socket.socket) -> int:
         uid, gid = os.getuid(), os.getgid()
         pid = isolate.clone(isolate.BOX_NAMESPACES)
         if pid:
@@ -54,16 +53,17 @@ class Maker:
             isolate.close_all_but([fd])
             channel = Channel(fd, fd)
             try:
-                site = self._settle(tree, limits, uid, gid)
+                site = self._settle(tree, order, uid, gid)
             except OSError as error:
                 channel.send({"dead": str(error)})
                 os._exit(1)
             channel.send({"ready": True})
-            Box(channel, site, limits).serve()
+            Box(channel, site, order.limits).serve()
         finally:
             os._exit(0)
 
-    def _settle(self, tree: str, limits: dict[str, Any], uid: int, gid: int) -> Site:
+    def _settle(self, tree: str, order: Order, uid: int, gid: int) -> Site:
+        limits = order.limits
         isolate.prctl(isolate.PR_SET_PDEATHSIG, 9)
         isolate.map_worker(uid, gid)
         os.setsid()
@@ -75,7 +75,8 @@ class Maker:
         if self._filter:
             seccomp.install(self._filter)
         isolate.prctl(isolate.PR_SET_DUMPABLE, 0)
-        return Site(self._layout.work, self._layout.private[0], Namespace(), self._tests, lambda: files.used_bytes(stage), path=self._path)
+        used = lambda: files.used_bytes(stage)  # noqa: E731
+        return Site(self._layout.work, self._layout.private[0], Namespace(), self._tests, used, path=self._path, runtime=order.runtime)
 
     def _mount(self, tree: str, disk_bytes: int) -> int:
         """Descriptor of the box's own file system."""

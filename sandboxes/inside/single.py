@@ -10,7 +10,7 @@ import io
 import os
 
 from . import files, isolate, seccomp
-from .box import Box, Site
+from .box import Box, Order, Site
 from .processes import Namespace
 from .testing import Runner
 from .wire import Channel, ClosedError
@@ -38,12 +38,14 @@ def serve(path: str) -> None:
     files.unpack(io.BytesIO(tar), WORK)
     os.seteuid(0)
     os.setegid(0)
-    limits = first["limits"]
+    order = Order.of(first)
+    limits = order.limits
     isolate.limit_resources(limits["memory_bytes"], limits["disk_bytes"])
     isolate.prctl(isolate.PR_SET_DUMPABLE, 0)
     box = os.open("/box", os.O_RDONLY)
     tree, tests = Namespace(), Runner(WORK)
-    site = Site(WORK, SCRATCH, tree, tests, lambda: files.used_bytes(box), path=path, uid=isolate.WORKER, oom_kills=oom_kills, enter=_enter)
+    used = lambda: files.used_bytes(box)  # noqa: E731
+    site = Site(WORK, SCRATCH, tree, tests, used, path=path, runtime=order.runtime, uid=isolate.WORKER, oom_kills=oom_kills, enter=_enter)
     channel.send({"ready": True})
     Box(channel, site, limits).serve()
 

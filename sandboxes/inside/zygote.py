@@ -20,6 +20,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from . import files
+from .box import Order
 from .testing import Runner
 
 MESSAGE_BYTES = 1 << 16
@@ -40,8 +41,8 @@ class TestThing:
         raise KeyError("k")
 """
 
-BoxMaker = Callable[[str, str, dict[str, Any], socket.socket], int]
-"""(name, path of the tree, limits, socket) → pid of the new box's first process; never returns in that process."""
+BoxMaker = Callable[[str, str, Order, socket.socket], int]
+"""(name, path of the tree, order, socket) → pid of the new box's first process; never returns in that process."""
 
 Forget = Callable[[str, Collection[int]], None]
 """(name of a box that ended, pids of those that live)."""
@@ -79,7 +80,7 @@ def _handle(message: dict[str, Any], fds: list[int], make_box: BoxMaker, boxes: 
             case "open":
                 with socket.socket(fileno=os.dup(fds[0])) as box:
                     tree = os.path.join(trees, message["key"])
-                    boxes[message["box"]] = make_box(message["box"], tree, message["limits"], box)
+                    boxes[message["box"]] = make_box(message["box"], tree, Order.of(message), box)
             case "kill" if message["box"] in boxes:
                 os.kill(boxes[message["box"]], signal.SIGKILL)
     except OSError:
