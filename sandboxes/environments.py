@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -60,7 +61,8 @@ def interpreters() -> dict[str, Path]:
             for path in sorted(place.glob("python3.*")):
                 if re.fullmatch(r"python3\.([6-9]|[1-9]\d)", path.name):
                     found.setdefault(path.name.removeprefix("python"), path)
-    return found
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return found if own in found else {**found, own: Path(sys.base_prefix) / "bin" / f"python{own}"}
 
 
 class Shelf:
@@ -89,7 +91,7 @@ class Shelf:
         """See `forge.seams.Environments.find`."""
         with self._locked(environment.id):
             kept = self._kept(environment.id) or self._made(environment.id, environment.spec, environment.installed)
-        return kept.model_copy(update={"roots": environment.roots})
+        return kept.model_copy(update={"roots": environment.roots, "lacking": environment.lacking})
 
     def bytes_used(self) -> int:
         """Disk that all environments take together; a file that several share counts once."""
@@ -119,6 +121,8 @@ class Shelf:
             staging.chmod(0o755)
             self._run("venv", "--relocatable", "--allow-existing", "--python", str(interpreter), str(staging))
             lacking = self._install(staging, spec, list(wanted))
+            # Boxes cannot write byte code: without it every run would compile pytest anew. uv's own compiler fails under 3.6.
+            self._call([str(staging / "bin" / "python"), "-m", "compileall", "-q", str(staging / "lib")])
             installed = self._run("pip", "freeze", "--python", str(staging / "bin" / "python")).stdout.split()
             site = next((staging / "lib").glob("python3.*/site-packages"))
             made = Environment(
@@ -139,7 +143,7 @@ class Shelf:
 
     def _install(self, folder: Path, spec: EnvironmentSpec, wanted: list[str]) -> list[str]:
         """Install all of `wanted`, or what of it can be had; what was left out."""
-        words = ["pip", "install", "--python", str(folder / "bin" / "python"), "--only-binary", ":all:", "--compile-bytecode"]
+        words = ["pip", "install", "--python", str(folder / "bin" / "python"), "--only-binary", ":all:"]
         words += ["--exclude-newer", spec.before]
         if self._run(*words, *wanted, check=False).returncode == 0:
             return []
@@ -153,17 +157,19 @@ class Shelf:
         return [line for line in wanted if line not in kept]
 
     def _run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        environment = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
-        try:
-            done = subprocess.run(
-                [self._uv, "--quiet", *words], env=environment, capture_output=True, text=True, timeout=INSTALL_S, check=False
-            )
-        except subprocess.TimeoutExpired as error:
-            raise TaskError(f"uv {words[0]} took more than {INSTALL_S:.0f} s") from error
+        done = self._call([self._uv, "--quiet", *words])
         if check and done.returncode:
             said = done.stderr.strip().splitlines()
             raise TaskError(f"uv {' '.join(words[:2])} failed: {said[-1] if said else done.returncode}")
         return done
+
+    def _call(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        hidden = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+        environment = {key: value for key, value in os.environ.items() if key not in hidden}
+        try:
+            return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=INSTALL_S, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise TaskError(f"{' '.join(command[:3])} took more than {INSTALL_S:.0f} s") from error
 
     @contextlib.contextmanager
     def _locked(self, name: str) -> Iterator[None]:
