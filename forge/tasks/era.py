@@ -37,7 +37,10 @@ _CLASSIFIER = re.compile(r"Programming Language :: Python :: (\d\.\d+)")
 _VERSION = re.compile(r"(?<![\d.])([23]\.\d{1,2})(?![\d.])")
 _TOX = re.compile(r"\bpy(\d)(\d{1,2})\b")
 _REQUIREMENT_FILES = re.compile(r"(^|/)(requirements[-_./]?(dev|tests?|testing)?|(dev|tests?)[-_]requirements)\.(txt|in)$")
-_SKIPPED = frozenset(("tox", "nox", "twine", "wheel", "sphinx", "black", "flake8", "pylint", "mypy", "pre-commit", "build"))
+_SKIPPED = re.compile(
+    "tox|nox|tox-uv(-bare)?|build|wheel|twine|sphinx|black|flake8|isort|ruff|pylint|pyright|pyrefly|mypy|ty|prek|pre-commit|"
+    "codecov|coveralls|pytest-(cov|xdist|sugar)"
+)
 """Tools that are listed with test requirements and that no test imports."""
 
 
@@ -61,7 +64,7 @@ def era_of(files: Mapping[str, bytes], date: datetime.datetime) -> Era:
         needed.append("nose")
     return Era(
         pythons=tuple(sorted(_pythons(texts), key=_number, reverse=True)),
-        requirements=tuple(sorted({line for line in map(_clean, needed) if line and _name(line) not in (*_SKIPPED, _normal(project))})),
+        requirements=tuple(sorted({line for line in map(_clean, needed) if line and _is_needed(_name(line), project)})),
         roots=tuple(root for root in ("src", "lib") if any(re.match(rf"{root}/[^/]+(/__init__)?\.py$", path) for path in files)),
         project=project,
         year=date.year,
@@ -232,6 +235,10 @@ def _clean(line: str) -> str:
 def _name(line: str) -> str:
     found = re.match(r"[\w.-]+", line)
     return _normal(found.group()) if found else ""
+
+
+def _is_needed(name: str, project: str) -> bool:
+    return name != _normal(project) and not _SKIPPED.fullmatch(name)
 
 
 def _normal(name: str) -> str:

@@ -11,6 +11,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -89,33 +90,55 @@ def build_tasks(
     Fewer tasks than wanted is a result: look at `counts`. Needs a running Ray whose workers see all these folders.
     """
     planned, places = _plan(repos, open_history, config, transfer, seed)
-    journal = Journal(output / "journal.jsonl", _fingerprint(places, config, transfer, seed))
-    state = _State(planned, config, journal, progress)
     if make_environments is not None:
         places = {repo: place.model_copy(update={"own_environment": repo not in plain}) for repo, place in places.items()}
-    arguments = (places, open_history, make_provider, str(trees), config, limits or Limits(), seed, run_id, make_environments)
+    workplace = Workplace(
+        repos=places,
+        open_history=open_history,
+        make_provider=make_provider,
+        make_environments=make_environments,
+        trees=trees,
+        trials=output / "trials",
+        config=config,
+        limits=limits or Limits(),
+        seed=seed,
+        run_id=run_id,
+    )
+    journal = Journal(output / "journal.jsonl", _fingerprint(places, config, transfer, seed))
+    state = _State(planned, config, journal, progress)
+    try:
+        _carry_out(state, workplace, workers, concurrency)
+    finally:
+        journal.close()
+    return _written(output, state, planned)
+
+
+def _carry_out(state: _State, workplace: Workplace, workers: int, concurrency: int) -> None:
+    """Try every unit that is needed, on as many workers as there is work for."""
     actors: list[Any] = []
     try:
         state.report()
         for unit in state.unfinished(workers * concurrency):
             if len(actors) < workers:
-                actors.append(_actor(len(actors), concurrency).remote(len(actors), *arguments))
+                actors.append(_actor(len(actors), concurrency).remote(len(actors), workplace))
             state.submit(unit, actors)
         state.drain()
     finally:
-        journal.close()
         _end(actors)
+
+
+def _written(output: Path, state: _State, planned: Plan) -> TaskSet:
     tasks = state.chosen()
-    write_records(output / "tasks.parquet", tasks, Task)
     environments = state.environments(tasks)
+    write_records(output / "tasks.parquet", tasks, Task)
     write_text(output / ENVIRONMENTS, json.dumps([found.model_dump(mode="json") for found in environments], indent=1))
     return TaskSet(
         tasks=tuple(tasks),
-        environments=tuple(environments),
-        seconds=state.seconds(),
         heldout_files=planned.heldout_files,
         counts=state.counts(),
         spread=spread_of(tasks),
+        environments=tuple(environments),
+        seconds=state.seconds(),
     )
 
 
@@ -228,28 +251,38 @@ class _State:
         self.report()
 
 
+@dataclass(frozen=True)
+class Workplace:
+    """What every worker is made from."""
+
+    repos: Mapping[str, Place]
+    open_history: OpenHistory
+    make_provider: Callable[[], SandboxProvider]
+    make_environments: Callable[[], Environments] | None
+    trees: Path
+    trials: Path
+    config: TasksConfig
+    limits: Limits
+    seed: int
+    run_id: str
+
+    def attempts(self, provider: SandboxProvider) -> Attempts:
+        """What tries units, with boxes of `provider`."""
+        store, limits, run_id = TreeStore(self.trees), self.limits, self.run_id
+        prover = Prover(provider, store.folder, limits, runs=self.config.proof_runs, run_id=run_id)
+        surroundings = self.make_environments and Surroundings(
+            self.make_environments(), provider, store.folder, limits, folder=self.trials, run_id=run_id
+        )
+        return Attempts(self.repos, self.open_history, prover, store, self.config, self.seed, surroundings)
+
+
 class TaskProver:
     """The Ray actor: one sandbox provider, any number of attempts at once."""
 
-    def __init__(
-        self,
-        number: int,
-        repos: Mapping[str, Place],
-        open_history: OpenHistory,
-        make_provider: Callable[[], SandboxProvider],
-        trees: str,
-        config: TasksConfig,
-        limits: Limits,
-        seed: int,
-        run_id: str,
-        make_environments: Callable[[], Environments] | None,
-    ) -> None:
+    def __init__(self, number: int, workplace: Workplace) -> None:
         self._number = number
-        self._provider = make_provider()
-        store = TreeStore(Path(trees))
-        prover = Prover(self._provider, store.folder, limits, runs=config.proof_runs, run_id=run_id)
-        surroundings = make_environments and Surroundings(make_environments(), self._provider, store.folder, limits, run_id=run_id)
-        self._attempts = Attempts(repos, open_history, prover, store, config, seed, surroundings)
+        self._provider = workplace.make_provider()
+        self._attempts = workplace.attempts(self._provider)
 
     def __repr__(self) -> str:
         return f"TaskProver({self._number})"

@@ -7,17 +7,26 @@ looked for on the index once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
+import fcntl
+import hashlib
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
 
 from forge.errors import TaskError
 from forge.records import Drop, Environment, EnvironmentSpec, Limits, Record, TestRun
 from forge.seams import Environments, SandboxProvider
+from forge.store.atomic import write_bytes
 from forge.tasks.era import Era, era_of, specs_of
 from forge.tasks.suite import is_test_file
 
+K = TypeVar("K")
+V = TypeVar("V")
 GOOD = 0.95
 """Share of tests that pass at which no other environment is tried."""
 SUITE_FILES = 400
@@ -34,35 +43,75 @@ class Trial(Record):
     passed: int
     run: int
     missing: tuple[str, ...] = ()
-    seconds: float = 0.0
+    added: tuple[str, ...] = ()
+    """Requirements that nothing declares: modules that the tests could not import."""
 
     @property
     def share(self) -> float:
         return self.passed / self.run if self.run else 0.0
 
 
+_FOUND: TypeAdapter[Trial | Drop] = TypeAdapter(Trial | Drop)
+
+
 class Surroundings:
-    """Finds environments for trees. One per process; eras asked for at once are tried once."""
+    """Finds environments for trees. One per process; what is asked for at once is tried once.
+
+    The Python is chosen by a trial for each set of declared Pythons and year; packages follow each set of requirements.
+    """
 
     def __init__(
-        self, environments: Environments, provider: SandboxProvider, trees: Callable[[str], Path], limits: Limits, *, run_id: str
+        self,
+        environments: Environments,
+        provider: SandboxProvider,
+        trees: Callable[[str], Path],
+        limits: Limits,
+        *,
+        folder: Path,
+        run_id: str,
     ) -> None:
+        """`folder` keeps what trials found, for the other workers and for the next run."""
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
         self._environments = environments
         self._provider = provider
         self._trees = trees
         self._limits = limits
         self._run_id = run_id
-        self._chosen: dict[tuple[str, Era], asyncio.Task[Environment | Drop]] = {}
+        self._choices: dict[tuple[object, ...], asyncio.Task[Trial | Drop]] = {}
+        self._built: dict[tuple[str, Era], asyncio.Task[Environment | Drop]] = {}
 
     async def of(self, repo: str, tree: str, files: Mapping[str, bytes], date: datetime.datetime) -> Environment | Drop:
         """The environment for a tree as of a date, or why there is none. Raises `SandboxError` when a box failed."""
         era = era_of(files, date)
-        key = repo, era
-        if key not in self._chosen or (self._chosen[key].done() and self._chosen[key].exception()):
-            self._chosen[key] = asyncio.ensure_future(self._choose(era, tree, files, date))
-        return await asyncio.shield(self._chosen[key])
+        return await _once(self._built, (repo, era), lambda: self._environment(repo, era, tree, files, date))
 
-    async def _choose(self, era: Era, tree: str, files: Mapping[str, bytes], date: datetime.datetime) -> Environment | Drop:
+    async def _environment(self, repo: str, era: Era, tree: str, files: Mapping[str, bytes], date: datetime.datetime) -> Environment | Drop:
+        key = repo, era.pythons, era.roots, era.year
+        choice = await _once(self._choices, key, lambda: self._kept(key, lambda: self._choose(era, tree, files, date)))
+        if isinstance(choice, Drop):
+            return choice
+        tried = choice.environment.spec
+        added = [line for line in tried.requirements if line in choice.added]
+        for spec in specs_of(era, [tried.python], date):
+            try:
+                wanted = spec.model_copy(update={"requirements": (*spec.requirements, *added)})
+                return await asyncio.to_thread(self._environments.build, wanted, era.roots)
+            except TaskError as error:
+                return Drop(sha=tree, reason=f"no environment: {error}")
+        raise AssertionError("a Python that was tried has a spec")
+
+    async def _kept(self, key: tuple[object, ...], make: Callable[[], Coroutine[Any, Any, Trial | Drop]]) -> Trial | Drop:
+        """What a worker of this or an earlier run found for the key, or else what `make` finds now."""
+        path = self._folder / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.json"
+        async with _locked(path.with_suffix(".lock")):
+            if path.exists():
+                return _FOUND.validate_json(path.read_text())
+            found = await make()
+            write_bytes(path, _FOUND.dump_json(found))
+            return found
+
+    async def _choose(self, era: Era, tree: str, files: Mapping[str, bytes], date: datetime.datetime) -> Trial | Drop:
         tests = sorted(path for path in files if is_test_file(path))[:SUITE_FILES]
         if not tests:
             return Drop(sha=tree, reason="the repository has no tests")
@@ -81,9 +130,7 @@ class Surroundings:
                 break
         if best is None:
             return Drop(sha=tree, reason=f"no environment: {reasons[0] if reasons else 'no Python that fits is on this machine'}")
-        if not best.passed:
-            return Drop(sha=tree, reason="no test runs in any environment")
-        return best.environment
+        return best if best.passed else Drop(sha=tree, reason="no test runs in any environment")
 
     async def _with_missing(
         self, spec: EnvironmentSpec, roots: Sequence[str], tree: str, tests: Sequence[str], own: Collection[str]
@@ -95,7 +142,7 @@ class Surroundings:
             return trial
         more = spec.model_copy(update={"requirements": (*spec.requirements, *wanted)})
         again = await self._try(more, roots, tree, tests)
-        return again if again.passed > trial.passed else trial
+        return again.model_copy(update={"added": tuple(wanted)}) if again.passed > trial.passed else trial
 
     async def _try(self, spec: EnvironmentSpec, roots: Sequence[str], tree: str, tests: Sequence[str]) -> Trial:
         environment = await asyncio.to_thread(self._environments.build, spec, roots)
@@ -117,5 +164,19 @@ def _trial(environment: Environment, run: TestRun) -> Trial:
         passed=outcomes.count("passed"),
         run=len(outcomes),
         missing=tuple(sorted(missing)),
-        seconds=run.seconds,
     )
+
+
+@contextlib.asynccontextmanager
+async def _locked(path: Path) -> AsyncIterator[None]:
+    """One process at a time."""
+    with path.open("w") as file:
+        await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
+        yield
+
+
+async def _once(tasks: dict[K, asyncio.Task[V]], key: K, make: Callable[[], Coroutine[Any, Any, V]]) -> V:
+    """The result of `make` for a key, whoever asks first; a failure is not kept."""
+    if key not in tasks or (tasks[key].done() and tasks[key].exception()):
+        tasks[key] = asyncio.ensure_future(make())
+    return await asyncio.shield(tasks[key])

@@ -37,7 +37,7 @@ DEFAULTS = (
     "sandbox.limits.memory_bytes=2147483648",
     "sandbox.limits.disk_bytes=268435456",
     "sandbox.limits.pids=128",
-    "sandbox.limits.command_s=60",
+    "sandbox.limits.command_s=120",
 )
 """What real repositories want other than the practice ones that the schema's defaults are for."""
 
