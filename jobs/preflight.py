@@ -73,10 +73,10 @@ def check_memory(needed: int = MEMORY_BYTES) -> None:
         )
 
 
-def check_ports(config: ForgeConfig) -> None:
-    """Nobody listens on the ports that this run will."""
+def check_ports(config: ForgeConfig, *, serving: bool = True) -> None:
+    """Nobody listens on the ports that this run will, that of the endpoint among them when it is `serving`."""
     for key, port in ports(config).items():
-        if not port_is_free(port):
+        if (serving or not key.startswith("serve.")) and not port_is_free(port):
             raise EnvironmentLackError(
                 f"port {port} ({key}) is taken; choose another with {key}=NUMBER, or run on the Ray that is there with --address"
             )

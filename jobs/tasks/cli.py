@@ -29,6 +29,6 @@ def derive(
     """
     from jobs.tasks.launch import launch
 
-    keys = [f"tasks.heldout_fraction={heldout}", *([f"tasks.newest={newest}"] if newest else [])]
+    keys = [f"tasks.heldout_fraction={heldout}", "tasks.inject=false", *([f"tasks.newest={newest}"] if newest else [])]
     paths = [str(Path(word).expanduser().resolve()) for word in repos if "=" not in word]
-    return launch("jobs.tasks.derive", paths, [*keys, *(word for word in repos if "=" in word), f"workspace={out.resolve()}"], address)
+    return launch("jobs.tasks.derive", [*paths, *keys, *(word for word in repos if "=" in word), f"workspace={out.resolve()}"], address)

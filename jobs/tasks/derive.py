@@ -15,7 +15,6 @@ import ray
 from rich.console import Console
 from rich.table import Table
 
-from forge import config as configuration
 from forge.config import ForgeConfig
 from forge.errors import EnvironmentLackError, ForgeError
 from forge.mining.history import open_history
@@ -23,31 +22,16 @@ from forge.observe import logs
 from forge.observe.progress import Progress, to_stream
 from forge.store.workspace import Workspace
 from forge.tasks.on_ray import TaskCounts, TaskSet, build_tasks
+from jobs.tasks.settings import settings
 from jobs.wiring import EnvironmentFactory, ProviderFactory, sweep
 from sandboxes.pick import pick
-
-DEFAULTS = (
-    "tasks.heldout_fraction=0",
-    "tasks.train=1000000",
-    "tasks.heldout=1000000",
-    "tasks.transfer=0",
-    "tasks.inject=false",
-    "tasks.new_names=true",
-    "tasks.max_files=12",
-    "sandbox.limits.memory_bytes=2147483648",
-    "sandbox.limits.disk_bytes=268435456",
-    "sandbox.limits.pids=128",
-    "sandbox.limits.command_s=120",
-)
-"""What real repositories want other than the practice ones that the schema's defaults are for."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Exit code of the job: 0, or that of a `ForgeError`, whose sentence goes to standard error."""
     logs.set_up("WARNING")
     try:
-        repos = [word for word in argv if "=" not in word]
-        run(configuration.load([], [*DEFAULTS, *(word for word in argv if "=" in word)]), repos)
+        run(*settings(argv))
     except ForgeError as error:
         print(f"forge: {error}", file=sys.stderr)
         return error.exit_code
