@@ -7,7 +7,6 @@ honour `trusted_only`.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import sys
@@ -21,11 +20,10 @@ from forge.seams import Sandbox
 from sandboxes.inside import landlock, seccomp
 from sandboxes.inside.confined import UIDS
 from sandboxes.local import extra_path, unprivileged_uids
-from sandboxes.owners import owner_is_dead, owner_mark
+from sandboxes.owners import owned_folder, sweep_folders
 from sandboxes.zygote import Launched, Zygote, spawn
 
 _PREFIX = "forge-confined-"
-_OWNER = "owner"
 
 
 class ConfinedProvider:
@@ -48,13 +46,7 @@ class ConfinedProvider:
 
     async def sweep(self) -> int:
         """Remove the folders of owners that died; returns how many."""
-        removed = 0
-        for folder in self._parent.glob(f"{_PREFIX}*"):
-            with contextlib.suppress(OSError):
-                if owner_is_dead((folder / _OWNER).read_text()):
-                    shutil.rmtree(folder)
-                    removed += 1
-        return removed
+        return sweep_folders(_PREFIX, self._parent)
 
     async def close(self) -> None:
         await self._zygote.close()
@@ -68,8 +60,7 @@ class ConfinedProvider:
 
     async def _launch(self, errors: IO[bytes]) -> Launched:
         self._clean()
-        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._parent))
-        (folder / _OWNER).write_text(owner_mark())
+        folder = owned_folder(_PREFIX, self._parent)
         (folder / "trees").mkdir()
         (folder / "boxes").mkdir()
         self._folder = folder

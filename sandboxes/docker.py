@@ -29,6 +29,7 @@ from forge.seams import Sandbox
 from sandboxes import containers
 from sandboxes.images import Image, host_image, slim_image
 from sandboxes.local import FORK_SERVER, private_folders, unprivileged_uids
+from sandboxes.owners import owned_folder, sweep_folders
 from sandboxes.pool import ContainerPool
 from sandboxes.zygote import Launched, Zygote
 
@@ -36,6 +37,7 @@ Way = Literal["auto", "shared", "single"]
 T = TypeVar("T")
 ENGINE_S = 60
 _START_S = 60.0
+_PREFIX = "forge-docker-"
 _SHARED_PIDS = 8192
 _SHARED_MEMORY = 8 * 2**30
 _TREES_BYTES = 2 * 2**30
@@ -78,8 +80,9 @@ class DockerProvider:
         return await self._pool.open(tree, limits, run_id, environment)
 
     async def sweep(self) -> int:
-        """Remove containers whose owner process died; returns how many."""
-        return await self._call(lambda: containers.sweep(self._engine()))
+        """Remove containers and folders whose owner process died; returns how many."""
+        folders = sweep_folders(_PREFIX, Path(tempfile.gettempdir()))
+        return folders + await self._call(lambda: containers.sweep(self._engine()))
 
     async def close(self) -> None:
         if self._pool is not None:
@@ -118,8 +121,8 @@ class DockerProvider:
     def _start_shared(self) -> Launched:
         """Start the container that holds the fork server, and wait until it connects to our socket."""
         client, image = self._ready()
-        folder = tempfile.mkdtemp(prefix="forge-docker-")
-        os.chmod(folder, 0o755)
+        folder = owned_folder(_PREFIX, Path(tempfile.gettempdir()))
+        folder.chmod(0o755)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         container = None
         try:
@@ -137,7 +140,7 @@ class DockerProvider:
                     run_id=self._run_id,
                     user=f"{uid}:{uid}",
                     namespaces=True,
-                    mounts={folder: "/forge/control"},
+                    mounts={str(folder): "/forge/control"},
                     limits={
                         "mem_limit": _SHARED_MEMORY,
                         "memswap_limit": _SHARED_MEMORY,

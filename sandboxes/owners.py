@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import socket
+import tempfile
 from pathlib import Path
+
+_OWNER = "owner"
 
 
 def owner_mark(pid: int | None = None) -> str:
@@ -20,6 +25,24 @@ def owner_is_dead(mark: str) -> bool:
         return False
     _, boot, pid, start = parts
     return boot != _boot() or _start_time(int(pid)) != int(start)
+
+
+def owned_folder(prefix: str, parent: Path) -> Path:
+    """A new folder below `parent` that `sweep_folders` removes once this process is gone."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    (folder / _OWNER).write_text(owner_mark())
+    return folder
+
+
+def sweep_folders(prefix: str, parent: Path) -> int:
+    """Remove the folders of owners that died; returns how many."""
+    removed = 0
+    for folder in parent.glob(f"{prefix}*"):
+        with contextlib.suppress(OSError):
+            if owner_is_dead((folder / _OWNER).read_text()):
+                shutil.rmtree(folder)
+                removed += 1
+    return removed
 
 
 def _boot() -> str:

@@ -135,22 +135,31 @@ def _of_pyproject(text: str) -> tuple[str, list[str]]:
     project = _table(table, "project")
     groups = _table(table, "dependency-groups") | _table(project, "optional-dependencies")
     wanted = [group for group in groups if _TEST_GROUPS.fullmatch(group)]
-    needed = [*_strings(project.get("dependencies")), *(line for group in wanted for line in _group(groups, group, set()))]
+    name = str(project.get("name") or "")
+    needed = [*_strings(project.get("dependencies")), *(line for group in wanted for line in _group(groups, group, name, set()))]
     poetry = _table(_table(table, "tool"), "poetry")
     for section in (poetry, _table(_table(poetry, "group"), "test"), _table(_table(poetry, "group"), "dev")):
         needed += [key for part in ("dependencies", "dev-dependencies") for key in _table(section, part) if key.lower() != "python"]
-    return str(project.get("name") or poetry.get("name") or ""), needed
+    return name or str(poetry.get("name") or ""), needed
 
 
-def _group(groups: Mapping[str, Any], name: str, seen: set[str]) -> Iterator[str]:
+def _group(groups: Mapping[str, Any], name: str, project: str, seen: set[str]) -> Iterator[str]:
+    """Requirements of a group, with those of the groups that it includes: by name, or as extras of the project itself."""
     if name in seen:
         return
     seen.add(name)
     for entry in groups.get(name) or []:
-        if isinstance(entry, str):
+        if isinstance(entry, dict) and "include-group" in entry:
+            yield from _group(groups, str(entry["include-group"]), project, seen)
+        elif (
+            isinstance(entry, str)
+            and (extras := re.fullmatch(r"([\w.-]+)\s*\[([^\]]*)\]", entry.strip()))
+            and _normal(extras[1]) == _normal(project)
+        ):
+            for extra in extras[2].split(","):
+                yield from _group(groups, extra.strip(), project, seen)
+        elif isinstance(entry, str):
             yield entry
-        elif isinstance(entry, dict) and "include-group" in entry:
-            yield from _group(groups, str(entry["include-group"]), seen)
 
 
 def _of_setup_cfg(text: str) -> tuple[str, list[str]]:

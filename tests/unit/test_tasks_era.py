@@ -42,11 +42,13 @@ def test_pyproject_groups_are_followed_and_the_project_itself_is_left_out() -> N
     [project.optional-dependencies]
     docs = ["furo"]
     [dependency-groups]
-    tests = ["hypothesis", {include-group = "extra"}, "attrs"]
+    tests = ["hypothesis", {include-group = "extra"}, "attrs", "attrs[docs2, more]"]
+    more = ["zope.interface"]
+    docs2 = []
     extra = ["cloudpickle", {include-group = "tests"}]
     """
     era = era_of({"pyproject.toml": text, "src/attr/__init__.py": b""}, DAY)
-    assert era.requirements == ("cloudpickle", "hypothesis", "typing_extensions")
+    assert era.requirements == ("cloudpickle", "hypothesis", "typing_extensions", "zope.interface")
     assert era.roots == ("src",)
 
 
