@@ -20,7 +20,7 @@ from forge.tasks.inject import inject
 from forge.tasks.journal import Tried
 from forge.tasks.plan import Unit
 from forge.tasks.prove import Prover, Runs
-from forge.tasks.suite import Suite, is_test_file
+from forge.tasks.suite import Suite, whole_suite
 from forge.tasks.surroundings import Surroundings
 
 ATTEMPTS = 5
@@ -108,7 +108,7 @@ class Attempts:
         if isinstance(environment, Drop):
             return environment
         own = {edit.path for edit in candidate.tests}
-        suite = tuple(path for path in sorted(files) if is_test_file(path) and path not in own)
+        suite = tuple(path for path in whole_suite(files) if path not in own)
         return candidate.model_copy(update={"environment": environment, "suite": suite})
 
     async def _injected(self, unit: Unit) -> Tried:

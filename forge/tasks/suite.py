@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ast
+import configparser
+import contextlib
+import re
+import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from forge.errors import TaskError
@@ -10,6 +14,7 @@ from forge.stages.symbols import is_test_path
 
 TestNode = ast.FunctionDef | ast.AsyncFunctionDef
 _ROOTS = ("src", "lib")
+_BENCHMARKS = re.compile(r"(bench|benchmarks?|perf|performance|asv_bench|docs?|examples?)/")
 
 
 class Suite:
@@ -33,6 +38,29 @@ def is_test_file(path: str) -> bool:
     """Whether pytest collects tests from it by default: `test_*.py` or `*_test.py`."""
     name = path.rsplit("/", 1)[-1]
     return is_test_path(path) and name.endswith(".py") and (name.startswith("test_") or name.endswith("_test.py"))
+
+
+def whole_suite(files: Mapping[str, bytes]) -> list[str]:
+    """Test files that a plain run of pytest is meant for: below its `testpaths` when a tree names some, never benchmarks."""
+    named = [path.strip("/ ") for path in _testpaths(files)]
+    found = [path for path in sorted(files) if is_test_file(path)]
+    inside = [path for path in found if any(path == name or path.startswith(f"{name}/") for name in named)]
+    return inside or [path for path in found if not _BENCHMARKS.match(path)]
+
+
+def _testpaths(files: Mapping[str, bytes]) -> list[str]:
+    try:
+        options = tomllib.loads(files.get("pyproject.toml", b"").decode())["tool"]["pytest"]["ini_options"]["testpaths"]
+        return options.split() if isinstance(options, str) else [str(path) for path in options]
+    except (ValueError, KeyError, TypeError):
+        pass
+    for path, section in (("pytest.ini", "pytest"), ("tox.ini", "pytest"), ("setup.cfg", "tool:pytest")):
+        parser = configparser.RawConfigParser(strict=False)
+        with contextlib.suppress(configparser.Error, ValueError):
+            parser.read_string(files.get(path, b"").decode())
+            if parser.has_option(section, "testpaths"):
+                return parser.get(section, "testpaths").split()
+    return []
 
 
 def functions_in(ids: Iterable[str], path: str) -> list[str]:

@@ -23,7 +23,7 @@ from forge.records import Drop, Environment, EnvironmentSpec, Limits, Record, Te
 from forge.seams import Environments, SandboxProvider
 from forge.store.atomic import write_bytes
 from forge.tasks.era import Era, era_of, specs_of
-from forge.tasks.suite import is_test_file
+from forge.tasks.suite import whole_suite
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -112,7 +112,7 @@ class Surroundings:
             return found
 
     async def _choose(self, era: Era, tree: str, files: Mapping[str, bytes], date: datetime.datetime) -> Trial | Drop:
-        tests = sorted(path for path in files if is_test_file(path))[:SUITE_FILES]
+        tests = whole_suite(files)[:SUITE_FILES]
         if not tests:
             return Drop(sha=tree, reason="the repository has no tests")
         own = {part.removesuffix(".py") for path in files for part in path.split("/")[:2]}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forge.errors import TaskError
-from forge.tasks.suite import Suite, functions_in, source_of, without
+from forge.tasks.suite import Suite, functions_in, source_of, whole_suite, without
 from tests.small_repos import suite
 
 TEXT = """import pytest
@@ -81,3 +81,12 @@ def test_tests_belong_to_a_file_by_name_and_where_names_clash_by_import() -> Non
     assert suite_.tests_for("src/other/apple.py") == ["tests/other/test_apple.py"]
     assert suite_.tests_for("src/pkg/pear.py") == ["tests/test_fruit.py"]
     assert suite_.tests_for("src/pkg/plum.py") == []
+
+
+def test_the_whole_suite_is_what_a_plain_run_of_pytest_is_meant_for() -> None:
+    tests = {"tests/test_a.py": b"", "bench/test_b.py": b"", "src/pkg/tests/test_c.py": b"", "docs/test_d.py": b""}
+    assert whole_suite(tests) == ["src/pkg/tests/test_c.py", "tests/test_a.py"]
+    named = b"[tool.pytest.ini_options]\ntestpaths = ['tests/', 'bench']\n"
+    assert whole_suite({**tests, "pyproject.toml": named}) == ["bench/test_b.py", "tests/test_a.py"]
+    assert whole_suite({**tests, "setup.cfg": b"[tool:pytest]\ntestpaths = src\n"}) == ["src/pkg/tests/test_c.py"]
+    assert whole_suite({**tests, "pytest.ini": b"[pytest\n", "tox.ini": b"[pytest]\ntestpaths = nowhere\n"}) == whole_suite(tests)
