@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from forge.config import TasksConfig
+from forge.config import InjectConfig, TasksConfig
 from forge.errors import ForgeError, SandboxError
 from forge.records import Commit, CommitSummary, Drop, Record, Symbol, Task
 from forge.seams import History
@@ -17,6 +17,7 @@ from forge.tasks.derive import derive
 from forge.tasks.inject import inject
 from forge.tasks.journal import Tried
 from forge.tasks.plan import Unit
+from forge.tasks.planting import Planter
 from forge.tasks.prove import Prover, Runs
 from forge.tasks.suite import Suite
 
@@ -39,7 +40,14 @@ class Attempts:
     """Tries units. Keeps each repository's head, its suite and the runs of its healthy tests."""
 
     def __init__(
-        self, repos: Mapping[str, Place], open_history: OpenHistory, prover: Prover, trees: TreeStore, config: TasksConfig, seed: int
+        self,
+        repos: Mapping[str, Place],
+        open_history: OpenHistory,
+        prover: Prover,
+        trees: TreeStore,
+        config: TasksConfig,
+        seed: int,
+        inject: InjectConfig | None = None,
     ) -> None:
         self._repos = dict(repos)
         self._open_history = open_history
@@ -47,6 +55,7 @@ class Attempts:
         self._trees = trees
         self._turns = config.max_per_symbol
         self._seed = seed
+        self._planter = Planter(prover, self._healthy, inject or InjectConfig(), seed)
         self._histories: dict[str, History] = {}
         self._summaries: dict[str, dict[str, CommitSummary]] = {}
         self._heads: dict[tuple[str, str], _Head] = {}
@@ -56,7 +65,7 @@ class Attempts:
         """What came of a unit; a failing box is tried again, then reported as lost."""
         for left in range(BOX_TRIES - 1, -1, -1):
             try:
-                return await (self._derived(unit) if unit.kind == "commit" else self._injected(unit))
+                return await (self._derived(unit) if unit.kind == "commit" else self._planted(unit) if unit.sites else self._injected(unit))
             except SandboxError as error:
                 if not left:
                     return Tried(key=unit.key, task=None, lost=str(error))
@@ -94,6 +103,11 @@ class Attempts:
                 break
         return _tried(unit, ends or [Drop(sha=unit.key, reason="no bug to plant")])
 
+    async def _planted(self, unit: Unit) -> Tried:
+        done = await self._planter.plant(unit, self._head(unit.repo, unit.sha))
+        ends = done.ends or [Drop(sha=unit.key, reason="no bug to plant")]
+        return _tried(unit, ends).model_copy(update={"operators": dict(done.tried), "noticed": dict(done.noticed)})
+
     async def _healthy(self, candidate: Candidate) -> Runs:
         """Runs of the head's own tests, made once: with gold in place every planted bug leaves this very state."""
         key = candidate.tree, tuple(edit.path for edit in candidate.tests)
@@ -114,13 +128,17 @@ class Attempts:
 
 
 class _Head:
-    def __init__(self, files: dict[str, bytes], trees: TreeStore) -> None:
+    def __init__(self, files: Mapping[str, bytes], trees: TreeStore) -> None:
         self.files = files
         self.tree = trees.put(files)
         self.suite = Suite(files)
+        self._symbols: dict[str, dict[str, Symbol]] = {}
 
     def symbol(self, path: str, name: str) -> Symbol:
-        return next(symbol for symbol in symbols_of(path, self.files[path].decode()) if symbol.name == name)
+        if path not in self._symbols:
+            # Of several functions with one name the first counts.
+            self._symbols[path] = {symbol.name: symbol for symbol in reversed(symbols_of(path, self.files[path].decode()))}
+        return self._symbols[path][name]
 
 
 def _tried(unit: Unit, ends: list[Task | Drop]) -> Tried:

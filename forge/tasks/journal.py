@@ -18,6 +18,10 @@ class Tried(Record):
     task: Task | None
     refused: dict[str, int] = {}
     flaky_ids: int = 0
+    operators: dict[str, int] = {}
+    """Bugs tried by operator, where they were planned one by one, and of these …"""
+    noticed: dict[str, int] = {}
+    """… those that the tests noticed."""
     lost: str = ""
     """Why boxes failed it; such a unit is not in the journal and is tried again next time."""
 

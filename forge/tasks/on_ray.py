@@ -1,5 +1,7 @@
 """Deriving, injecting and proving on Ray actors, resumable, until the targets are met.
 
+`build_tasks` makes those of the loop, commits first; `inject_tasks` plants bugs alone, spread as evenly as can be.
+
 The driver hands out units in the plan's order, keeps a journal, and takes the first tasks in that order: which
 tasks a run ends with does not depend on which worker was faster.
 """
@@ -10,13 +12,14 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
 
-from forge.config import TasksConfig
+from forge.config import InjectConfig, TasksConfig
 from forge.errors import HistoryError
 from forge.observe.on_ray import actor_name
 from forge.records import Limits, Record, Side, Task
@@ -27,8 +30,12 @@ from forge.tasks.attempt import Attempts, OpenHistory, Place
 from forge.tasks.journal import Journal, Tried
 from forge.tasks.plan import Plan, Unit, plan
 from forge.tasks.prove import Prover
+from forge.tasks.sample import sample
+from forge.tasks.spread import Level, spread
 
 SIDES: tuple[Side, ...] = ("train", "heldout", "transfer")
+ALL = "all"
+"""What counts of tasks are kept under where sides do not matter."""
 logger = logging.getLogger(__name__)
 
 
@@ -40,6 +47,10 @@ class TaskCounts(Record):
     tried: int = 0
     refused: dict[str, int] = {}
     flaky_ids: int = 0
+    operators: dict[str, int] = {}
+    """Bugs tried by operator, where they were planned one by one, and …"""
+    noticed: dict[str, int] = {}
+    """… those of them that the tests noticed."""
     lost: dict[str, int] = {}
     """Units whose boxes kept failing, by the sandbox's sentence; they are tried again by the next run."""
 
@@ -77,31 +88,64 @@ def build_tasks(
     only when none can it raises `HistoryError`. Whoever calls must not pass strange code to a `trusted_only` provider.
     Fewer tasks than wanted is a result: look at `counts`. Needs a running Ray whose workers see all these folders.
     """
-    planned, places = _plan(repos, open_history, config, transfer, seed)
+    planned, places = _plan(repos, open_history, partial(plan, config=config, transfer=transfer, seed=seed))
     journal = Journal(output / "journal.jsonl", _fingerprint(places, config, transfer, seed))
-    state = _State(planned, config, journal, progress)
+    state = _State(planned, {"train": config.train, "heldout": config.heldout, "transfer": config.transfer}, journal, progress)
     arguments = (places, open_history, make_provider, str(trees), config, limits or Limits(), seed, run_id)
-    actors: list[Any] = []
-    try:
-        state.report()
-        for unit in state.unfinished(workers * concurrency):
-            if len(actors) < workers:
-                actors.append(_actor(len(actors), concurrency).remote(len(actors), *arguments))
-            state.submit(unit, actors)
-        state.drain()
-    finally:
-        journal.close()
-        _end(actors)
-    tasks = state.chosen()
+    _carry_out(state, arguments, workers, concurrency)
+    tasks = [task for _, task in state.chosen()]
     write_records(output / "tasks.parquet", tasks, Task)
     return TaskSet(tasks=tuple(tasks), heldout_files=planned.heldout_files, counts=state.counts(), spread=spread_of(tasks))
+
+
+class Injected(Record):
+    """Proven tasks with planted bugs in the plan's order, how it went, and how evenly they spread."""
+
+    tasks: tuple[Task, ...]
+    counts: TaskCounts
+    levels: dict[str, Level]
+    planned: int
+    """Units that there were to try."""
+
+
+def inject_tasks(
+    repos: Mapping[str, Path],
+    output: Path,
+    trees: Path,
+    config: TasksConfig,
+    inject: InjectConfig,
+    *,
+    open_history: OpenHistory,
+    make_provider: Callable[[], SandboxProvider],
+    run_id: str,
+    limits: Limits | None = None,
+    seed: int = 0,
+    workers: int = 2,
+    concurrency: int = 4,
+    progress: Callable[[TaskCounts], None] | None = None,
+) -> Injected:
+    """Write `output/injected.parquet` and return its tasks; what an earlier run tried is read from `output/injected.jsonl`.
+
+    As `build_tasks` in everything else; counts are kept under `ALL`.
+    """
+    planned, places = _plan(repos, open_history, partial(sample, config=config, inject=inject, seed=seed))
+    settings = inject.model_dump_json(exclude={"count"})
+    journal = Journal(output / "injected.jsonl", _fingerprint(places, config, (settings,), seed))
+    state = _State(planned, {ALL: inject.count}, journal, progress)
+    arguments = (places, open_history, make_provider, str(trees), config, limits or Limits(), seed, run_id, inject)
+    _carry_out(state, arguments, workers, concurrency)
+    found = state.chosen()
+    write_records(output / "injected.parquet", [task for _, task in found], Task)
+    return Injected(
+        tasks=tuple(task for _, task in found), counts=state.counts(), levels=spread(found, planned.units), planned=len(planned.units)
+    )
 
 
 def heldout_files(
     repos: Mapping[str, Path], config: TasksConfig, *, open_history: OpenHistory, transfer: Collection[str] = (), seed: int = 0
 ) -> tuple[tuple[str, str], ...]:
     """What `build_tasks` will call `heldout_files`, without running anything: mining may start before tasks are proven."""
-    return _plan(repos, open_history, config, transfer, seed)[0].heldout_files
+    return _plan(repos, open_history, partial(plan, config=config, transfer=transfer, seed=seed))[0].heldout_files
 
 
 def spread_of(tasks: Collection[Task]) -> dict[str, dict[str, int]]:
@@ -119,14 +163,15 @@ def spread_of(tasks: Collection[Task]) -> dict[str, dict[str, int]]:
 class _State:
     """The driver's bookkeeping."""
 
-    def __init__(self, planned: Plan, config: TasksConfig, journal: Journal, progress: Callable[[TaskCounts], None] | None) -> None:
+    def __init__(self, planned: Plan, wanted: Mapping[str, int], journal: Journal, progress: Callable[[TaskCounts], None] | None) -> None:
+        """`wanted` has a number for each side, or one for `ALL`."""
         self._plan = planned
-        self._wanted: dict[Side, int] = {"train": config.train, "heldout": config.heldout, "transfer": config.transfer}
-        self._journal = journal
+        self._wanted = dict(wanted)
+        self.journal = journal
         self._progress = progress
         self._lost: Counter[str] = Counter()
         self._running: dict[Any, Unit] = {}
-        self._found: dict[Side, set[str]] = {side: set() for side in SIDES}
+        self._found: dict[str, set[str]] = {goal: set() for goal in self._wanted}
         self._passed: list[Unit] = []
 
     def unfinished(self, width: int) -> Iterator[Unit]:
@@ -134,14 +179,14 @@ class _State:
         for unit in self._plan.units:
             while len(self._running) >= width:
                 self._collect()
-            if len(self._found[unit.side]) >= self._wanted[unit.side]:
+            if len(self._found[self._goal(unit)]) >= self._wanted[self._goal(unit)]:
                 continue
             self._passed.append(unit)
-            known = self._journal.tried.get(unit.key)
+            known = self.journal.tried.get(unit.key)
             if known is None:
                 yield unit
             elif known.task is not None:
-                self._found[unit.side].add(known.task.id)
+                self._found[self._goal(unit)].add(known.task.id)
 
     def submit(self, unit: Unit, actors: list[Any]) -> None:
         """Give a unit to the next worker."""
@@ -152,34 +197,39 @@ class _State:
         while self._running:
             self._collect()
 
-    def chosen(self) -> list[Task]:
-        """The first tasks of each side in the plan's order, each once."""
-        taken: dict[str, Task] = {}
+    def chosen(self) -> list[tuple[Unit, Task]]:
+        """The first tasks of each side in the plan's order, each once, and the units that they came of."""
+        taken: dict[str, tuple[Unit, Task]] = {}
         left = Counter(self._wanted)
         for unit in self._passed:
-            task = (self._journal.tried.get(unit.key) or Tried(key="", task=None)).task
-            if task is not None and task.id not in taken and left[unit.side] > 0:
-                left[unit.side] -= 1
-                taken[task.id] = task
+            task = (self.journal.tried.get(unit.key) or Tried(key="", task=None)).task
+            if task is not None and task.id not in taken and left[self._goal(unit)] > 0:
+                left[self._goal(unit)] -= 1
+                taken[task.id] = unit, task
         return list(taken.values())
 
     def counts(self) -> TaskCounts:
-        refused = Counter({f"commit: {reason}": number for reason, number in self._plan.refused.items()})
-        done = [self._journal.tried[unit.key] for unit in self._passed if unit.key in self._journal.tried]
+        refused = Counter({reason if ": " in reason else f"commit: {reason}": number for reason, number in self._plan.refused.items()})
+        done = [self.journal.tried[unit.key] for unit in self._passed if unit.key in self.journal.tried]
         for tried in done:
             refused += Counter(tried.refused)
         return TaskCounts(
-            found={side: min(len(self._found[side]), self._wanted[side]) for side in SIDES},
-            wanted={side: self._wanted[side] for side in SIDES},
+            found={goal: min(len(self._found[goal]), wanted) for goal, wanted in self._wanted.items()},
+            wanted=dict(self._wanted),
             tried=len(done),
             refused=dict(refused),
             flaky_ids=sum(tried.flaky_ids for tried in done),
             lost=dict(self._lost),
+            operators=_sum(tried.operators for tried in done),
+            noticed=_sum(tried.noticed for tried in done),
         )
 
     def report(self) -> None:
         if self._progress:
             self._progress(self.counts())
+
+    def _goal(self, unit: Unit) -> str:
+        return ALL if ALL in self._wanted else unit.side
 
     def _collect(self) -> None:
         ready, _ = ray.wait(list(self._running), num_returns=1)
@@ -189,9 +239,9 @@ class _State:
             self._lost[tried.lost] += 1
             logger.warning("no box for %s: %s", unit.key, tried.lost)
         else:
-            self._journal.add(tried)
+            self.journal.add(tried)
             if tried.task is not None:
-                self._found[unit.side].add(tried.task.id)
+                self._found[self._goal(unit)].add(tried.task.id)
         self.report()
 
 
@@ -209,12 +259,13 @@ class TaskProver:
         limits: Limits,
         seed: int,
         run_id: str,
+        inject: InjectConfig | None = None,
     ) -> None:
         self._number = number
         self._provider = make_provider()
         store = TreeStore(Path(trees))
         prover = Prover(self._provider, store.folder, limits, runs=config.proof_runs, run_id=run_id)
-        self._attempts = Attempts(repos, open_history, prover, store, config, seed)
+        self._attempts = Attempts(repos, open_history, prover, store, config, seed, inject)
 
     def __repr__(self) -> str:
         return f"TaskProver({self._number})"
@@ -225,6 +276,21 @@ class TaskProver:
     async def close(self) -> None:
         self._attempts.close()
         await self._provider.close()
+
+
+def _carry_out(state: _State, arguments: Sequence[Any], workers: int, concurrency: int) -> None:
+    """Try units on actors until there is enough, or nothing left to try."""
+    actors: list[Any] = []
+    try:
+        state.report()
+        for unit in state.unfinished(workers * concurrency):
+            if len(actors) < workers:
+                actors.append(_actor(len(actors), concurrency).remote(len(actors), *arguments))
+            state.submit(unit, actors)
+        state.drain()
+    finally:
+        state.journal.close()
+        _end(actors)
 
 
 def _actor(place: int, concurrency: int) -> Any:
@@ -243,9 +309,7 @@ def _end(actors: list[Any]) -> None:
         ray.kill(actor)
 
 
-def _plan(
-    repos: Mapping[str, Path], open_history: OpenHistory, config: TasksConfig, transfer: Collection[str], seed: int
-) -> tuple[Plan, dict[str, Place]]:
+def _plan(repos: Mapping[str, Path], open_history: OpenHistory, make: Callable[[Sequence[History]], Plan]) -> tuple[Plan, dict[str, Place]]:
     """The plan, and where the readable repositories are."""
     histories: dict[str, History] = {}
     unreadable: dict[str, str] = {}
@@ -257,7 +321,7 @@ def _plan(
                 unreadable[repo] = str(error)
         if not histories:
             raise HistoryError("; ".join(unreadable.values()) or "there is no repository to take tasks from; give history.repos")
-        planned = plan(list(histories.values()), config, transfer=transfer, seed=seed)
+        planned = make(list(histories.values()))
     finally:
         for history in histories.values():
             history.close()
@@ -271,3 +335,10 @@ def _fingerprint(places: Mapping[str, Place], config: TasksConfig, transfer: Col
     settings = config.model_dump(mode="json", exclude={"train", "heldout", "transfer"})
     body = json.dumps([sorted((repo, place.head) for repo, place in places.items()), settings, sorted(transfer), seed, Task.schema_version])
     return hashlib.sha256(body.encode()).hexdigest()
+
+
+def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for some in counts:
+        total.update(some)
+    return dict(total)

@@ -9,7 +9,6 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 from forge.errors import TaskError
@@ -18,10 +17,18 @@ from forge.seams import SandboxProvider
 from forge.tasks.candidate import Candidate
 from forge.tasks.statement import statement_of
 from forge.tasks.suite import functions_in, is_test_file, without
+from forge.tasks.visibility import Visibility
 
-_PATIENCE = 20.0
+_PATIENCE = 8.0
 """A planted bug may make tests this many times slower than gold before they count as hanging."""
 _LEAST_S = 2.0
+
+
+NOTHING_FAILS = "no test fails only without gold"
+ENDLESS = "tests do not finish with gold"
+ILL = "no test passes with gold"
+UNFIT = (ENDLESS, ILL)
+"""Reasons that hold for every bug planted into a module: nothing can be proven with its tests here."""
 
 
 class Runs(Record):
@@ -47,17 +54,20 @@ class Prover:
         files = (*candidate.broken, *candidate.gold, *candidate.tests)
         return await self._run(candidate, files, timeout_s=None, worth_repeating=lambda run: run.complete)
 
-    async def prove(self, candidate: Candidate, side: Side, gold: Runs | None = None) -> Task | Drop:
+    async def prove(self, candidate: Candidate, side: Side, gold: Runs | None = None, visibility: Visibility | None = None) -> Task | Drop:
         """The task, or why it is none. Raises `SandboxError` when a box, not the candidate, failed."""
         where = candidate.commit or f"{candidate.gold[0].path}:{candidate.operator}"
         after = gold or await self.gold(candidate)
-        if reason := _unsound(after, "with gold"):
+        if reason := _unfit(after):
             return Drop(sha=where, reason=reason)
-        limit = max(_LEAST_S, _PATIENCE * max(run.seconds for run in after.runs))
+
         # A run without gold in which everything passes already says that this is no task.
-        fails = partial(_fails, after)
-        before = await self._run(candidate, (*candidate.broken, *candidate.tests), timeout_s=limit, worth_repeating=fails)
-        if reason := _unsound(before, "without gold"):
+        def worth_repeating(run: TestRun) -> bool:
+            return _fails(after, run) and not (visibility and visibility.refusal(run, after.runs[0]))
+
+        before = await self._without_gold(candidate, after, worth_repeating)
+        reason = _unsound(before) or (visibility.refusal(before.runs[0], after.runs[0]) if visibility else "")
+        if reason:
             return Drop(sha=where, reason=reason)
         verdict = compare(before.runs, after.runs)
         if verdict.reason:
@@ -66,6 +76,19 @@ class Prover:
             return _task(candidate, side, verdict, before, after)
         except TaskError as error:
             return Drop(sha=where, reason=str(error))
+
+    async def notice(self, candidate: Candidate, gold: Runs, visibility: Visibility) -> str:
+        """Why a single run says that the tests do not notice these bugs as they should; empty when they do."""
+        if reason := _unfit(gold):
+            return reason
+        before = await self._without_gold(candidate, gold, lambda _: False)
+        if reason := _unsound(before) or visibility.refusal(before.runs[0], gold.runs[0]):
+            return reason
+        return "" if _fails(gold, before.runs[0]) else NOTHING_FAILS
+
+    async def _without_gold(self, candidate: Candidate, after: Runs, worth_repeating: Callable[[TestRun], bool]) -> Runs:
+        limit = max(_LEAST_S, _PATIENCE * max(run.seconds for run in after.runs))
+        return await self._run(candidate, (*candidate.broken, *candidate.tests), timeout_s=limit, worth_repeating=worth_repeating)
 
     async def _run(
         self, candidate: Candidate, files: Sequence[FileEdit], *, timeout_s: float | None, worth_repeating: Callable[[TestRun], bool]
@@ -100,7 +123,7 @@ def compare(before: Sequence[TestRun], after: Sequence[TestRun]) -> Comparison:
     steady = {name: (min(old), min(new)) for name, (old, new) in told.items() if name not in flaky}
     fail_to_pass = tuple(name for name, (old, new) in steady.items() if new == "passed" and old in ("failed", "error", "missing"))
     pass_to_pass = tuple(name for name, said in steady.items() if said == ("passed", "passed"))
-    reason = "no test fails only without gold" if not fail_to_pass else "no test passes in both states" if not pass_to_pass else ""
+    reason = NOTHING_FAILS if not fail_to_pass else "no test passes in both states" if not pass_to_pass else ""
     return Comparison(fail_to_pass=fail_to_pass, pass_to_pass=pass_to_pass, flaky=len(flaky), reason=reason)
 
 
@@ -155,5 +178,11 @@ def _fails(after: Runs, run: TestRun) -> bool:
     return run.complete and any(run.outcomes.get(name) != "passed" for name in passing)
 
 
-def _unsound(runs: Runs, state: str) -> str:
-    return "" if all(run.complete for run in runs.runs) else f"tests do not finish {state}"
+def _unfit(gold: Runs) -> str:
+    if not all(run.complete for run in gold.runs):
+        return ENDLESS
+    return "" if any("passed" in run.outcomes.values() for run in gold.runs) else ILL
+
+
+def _unsound(before: Runs) -> str:
+    return "" if all(run.complete for run in before.runs) else "tests do not finish without gold"

@@ -1,0 +1,91 @@
+"""One planned unit of `forge tasks inject`, tried: every bug must be noticed by the tests alone, then all of them together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from forge.config import InjectConfig
+from forge.records import Drop, Symbol, Task
+from forge.tasks.candidate import Candidate
+from forge.tasks.inject import Bug, bugs_at, with_bugs
+from forge.tasks.plan import Site, Unit
+from forge.tasks.prove import UNFIT, Prover, Runs
+from forge.tasks.suite import Suite
+from forge.tasks.visibility import Visibility
+
+
+class Ground(Protocol):
+    """A head to plant into: its files, their tree's hash, its suite."""
+
+    files: Mapping[str, bytes]
+    tree: str
+    suite: Suite
+
+    def symbol(self, path: str, name: str) -> Symbol:
+        """A function of it."""
+
+
+class Planted(NamedTuple):
+    """What came of a unit: its task and every refusal, and by operator how many bugs were tried and noticed by the tests."""
+
+    ends: list[Task | Drop]
+    tried: Counter[str]
+    noticed: Counter[str]
+
+
+class Planter:
+    """Plants what a unit's sites say."""
+
+    def __init__(self, prover: Prover, healthy: Callable[[Candidate], Awaitable[Runs]], config: InjectConfig, seed: int) -> None:
+        """`healthy` gives the runs of a candidate's tests with gold in place."""
+        self._prover = prover
+        self._healthy = healthy
+        self._seed = seed
+        self._visibility = Visibility(least=config.min_failing, most=config.max_failing)
+
+    async def plant(self, unit: Unit, ground: Ground) -> Planted:
+        """Try the unit. Raises `SandboxError` when boxes fail."""
+        done = Planted([], Counter(), Counter())
+        chosen: list[Bug] = []
+        for site in unit.sites:
+            for bug in self._bugs(site, ground):
+                if bug.touches(chosen):
+                    continue
+                end = await self._try(unit, ground, [*chosen, bug], done)
+                if end is None:
+                    chosen.append(bug)
+                    break
+                done.ends.append(end)
+                if isinstance(end, Task) or end.reason in UNFIT:
+                    return done
+            else:
+                done.ends.append(Drop(sha=unit.key, reason=f"none of the bugs tried in a function became one of {len(unit.sites)}"))
+                return done
+        return done
+
+    async def _try(self, unit: Unit, ground: Ground, bugs: Sequence[Bug], done: Planted) -> Task | Drop | None:
+        """What comes of the last of these bugs: `None` when it is noticed and the unit wants more of them."""
+        last, several = bugs[-1], len(unit.sites) > 1
+        done.tried[last.operator] += 1
+        if several:
+            alone = self._candidate(unit, ground, [last])
+            reason = await self._prover.notice(alone, await self._healthy(alone), self._visibility)
+            if reason:
+                return Drop(sha=unit.key, reason=reason)
+        if len(bugs) < len(unit.sites):
+            done.noticed[last.operator] += 1
+            return None
+        candidate = self._candidate(unit, ground, bugs)
+        end = await self._prover.prove(candidate, unit.side, await self._healthy(candidate), self._visibility)
+        done.noticed[last.operator] += several or isinstance(end, Task)
+        return end
+
+    def _candidate(self, unit: Unit, ground: Ground, bugs: Sequence[Bug]) -> Candidate:
+        tests = dict.fromkeys(test for bug in bugs for test in ground.suite.tests_for(bug.path))
+        return with_bugs(unit.repo, unit.sha, ground.tree, ground.files, bugs, list(tests))
+
+    def _bugs(self, site: Site, ground: Ground) -> Iterator[Bug]:
+        text = ground.files[site.path].decode()
+        return bugs_at(text, ground.symbol(site.path, site.name), site.operators, site.used, self._seed)
