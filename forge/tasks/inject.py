@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from forge.records import FileEdit, Record, Symbol
 from forge.stages.mutations import Mutation, mutations, places, planted
+from forge.stages.splices import Splice
 from forge.stages.symbols import symbols_of
 from forge.tasks.candidate import Candidate
 
@@ -68,17 +69,27 @@ class Bug(Record):
         return any(self.path == other.path and self.start <= other.end and other.start <= self.end for other in others)
 
 
-def bugs_at(text: str, symbol: Symbol, operators: Sequence[str], used: int, seed: int) -> Iterator[Bug]:
-    """One bug of each operator in turn, those left out that do not parse: for each, place number `used` in an order of chance."""
+def bugs_at(
+    text: str, symbol: Symbol, operators: Sequence[str], used: int, seed: int, reached: Callable[[int, int], bool] = lambda *_: True
+) -> Iterator[Bug]:
+    """One bug of each operator in turn, those left out that do not parse: for each, place number `used` in an order of chance.
+
+    `reached` says whether any of the lines from the first to the last one runs: of other places none is taken.
+    """
     offset = sum(map(len, text.splitlines(keepends=True)[: symbol.first_line - 1]))
     found = places(symbol.source)
     for operator in operators:
-        all_places = found.get(operator, [])
-        if used < len(all_places):
-            splice = random.Random(f"{seed}:{symbol.key}:{operator}").sample(all_places, len(all_places))[used]
+        live = [splice for splice in found.get(operator, []) if reached(*_lines(symbol, splice))]
+        if used < len(live):
+            splice = random.Random(f"{seed}:{symbol.key}:{operator}").sample(live, len(live))[used]
             if planted(symbol.source, splice) is not None:
                 start, end = splice.start + offset, splice.end + offset
                 yield Bug(path=symbol.path, name=symbol.name, operator=operator, start=start, end=end, text=splice.text)
+
+
+def _lines(symbol: Symbol, splice: Splice) -> tuple[int, int]:
+    first = symbol.first_line + symbol.source.count("\n", 0, splice.start)
+    return first, first + symbol.source.count("\n", splice.start, splice.end)
 
 
 def with_bugs(repo: str, head: str, tree: str, files: Mapping[str, bytes], bugs: Sequence[Bug], tests: Sequence[str]) -> Candidate:
@@ -95,7 +106,7 @@ def with_bugs(repo: str, head: str, tree: str, files: Mapping[str, bytes], bugs:
         origin="injected",
         operator="+".join(bug.operator for bug in bugs),
         title=None,
-        names=tuple(dict.fromkeys(bug.name.split(".")[-1] for bug in bugs)),
+        names=tuple(dict.fromkeys(_spoken(bug.name) for bug in bugs)),
         tree=tree,
         broken=wrong,
         gold=tuple(FileEdit(path=path, content=content) for path, content in right.items()),
@@ -103,6 +114,12 @@ def with_bugs(repo: str, head: str, tree: str, files: Mapping[str, bytes], bugs:
         tests=kept,
         visible=kept,
     )
+
+
+def _spoken(name: str) -> str:
+    """A function's bare name, a class's for its methods with double underscores: that is what their users write."""
+    *owner, bare = name.split(".")
+    return owner[0] if owner and bare.startswith("__") else bare
 
 
 def functions_under_test(path: str, files: Mapping[str, bytes], tests: Sequence[str]) -> list[Symbol]:

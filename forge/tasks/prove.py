@@ -15,11 +15,12 @@ from forge.errors import TaskError
 from forge.records import Drop, FileEdit, Limits, Proof, Record, Side, Task, TestRun
 from forge.seams import SandboxProvider
 from forge.tasks.candidate import Candidate
+from forge.tasks.reach import Reach, command, parse
 from forge.tasks.statement import statement_of
 from forge.tasks.suite import functions_in, is_test_file, without
 from forge.tasks.visibility import Visibility
 
-_PATIENCE = 8.0
+_PATIENCE = 4.0
 """A planted bug may make tests this many times slower than gold before they count as hanging."""
 _LEAST_S = 2.0
 
@@ -77,23 +78,48 @@ class Prover:
         except TaskError as error:
             return Drop(sha=where, reason=str(error))
 
-    async def notice(self, candidate: Candidate, gold: Runs, visibility: Visibility) -> str:
-        """Why a single run says that the tests do not notice these bugs as they should; empty when they do."""
+    async def notice(self, candidate: Candidate, gold: Runs, visibility: Visibility, tests: Sequence[str] = ()) -> str:
+        """Why a single run says that the tests do not notice these bugs as they should; empty when they do.
+
+        Of `tests` alone (ids), where they are given: the others are taken to pass, which the proof then shows.
+        """
         if reason := _unfit(gold):
             return reason
-        before = await self._without_gold(candidate, gold, lambda _: False)
+        before = await self._without_gold(candidate, gold, lambda _: False, tests)
+        if tests:
+            first = before.runs[0]
+            passing = {name: outcome for name, outcome in gold.runs[0].outcomes.items() if name not in tests}
+            before = Runs(runs=(first.model_copy(update={"outcomes": passing | first.outcomes}),), seconds=before.seconds)
         if reason := _unsound(before) or visibility.refusal(before.runs[0], gold.runs[0]):
             return reason
         return "" if _fails(gold, before.runs[0]) else NOTHING_FAILS
 
-    async def _without_gold(self, candidate: Candidate, after: Runs, worth_repeating: Callable[[TestRun], bool]) -> Runs:
+    async def reach(self, candidate: Candidate, source: str) -> Reach | None:
+        """What the candidate's tests reach in a source file with gold in place; `None` when that cannot be found out."""
+        box = await self._provider.open(self._trees(candidate.tree), limits=self._limits, run_id=self._run_id)
+        try:
+            await box.write(candidate.tests)
+            return parse(await box.run(command(source, _test_files(candidate))))
+        finally:
+            await box.close()
+
+    async def _without_gold(
+        self, candidate: Candidate, after: Runs, worth_repeating: Callable[[TestRun], bool], tests: Sequence[str] = ()
+    ) -> Runs:
         limit = max(_LEAST_S, _PATIENCE * max(run.seconds for run in after.runs))
-        return await self._run(candidate, (*candidate.broken, *candidate.tests), timeout_s=limit, worth_repeating=worth_repeating)
+        files = (*candidate.broken, *candidate.tests)
+        return await self._run(candidate, files, timeout_s=limit, worth_repeating=worth_repeating, tests=tests)
 
     async def _run(
-        self, candidate: Candidate, files: Sequence[FileEdit], *, timeout_s: float | None, worth_repeating: Callable[[TestRun], bool]
+        self,
+        candidate: Candidate,
+        files: Sequence[FileEdit],
+        *,
+        timeout_s: float | None,
+        worth_repeating: Callable[[TestRun], bool],
+        tests: Sequence[str] = (),
     ) -> Runs:
-        paths = [edit.path for edit in candidate.tests if is_test_file(edit.path) and edit.content is not None]
+        paths = tests or _test_files(candidate)
         start = time.monotonic()
         box = await self._provider.open(self._trees(candidate.tree), limits=self._limits, run_id=self._run_id)
         try:
@@ -136,7 +162,7 @@ def _task(candidate: Candidate, side: Side, verdict: Comparison, before: Runs, a
         "base_commit": candidate.base_commit,
         "origin": candidate.origin,
         "operator": candidate.operator,
-        "statement": statement_of(candidate, verdict.fail_to_pass, before.runs[0].messages),
+        "statement": statement_of(candidate, verdict.fail_to_pass, before.runs[0].messages, before.runs[0].lines),
         "tree": candidate.tree,
         "setup": setup,
         "gold": candidate.gold,
@@ -154,6 +180,10 @@ def _task(candidate: Candidate, side: Side, verdict: Comparison, before: Runs, a
         seconds=round(before.seconds + after.seconds, 3),
     )
     return Task.model_validate({**fields, "id": _id(candidate, setup, verdict), "side": side, "proof": proof})
+
+
+def _test_files(candidate: Candidate) -> list[str]:
+    return [edit.path for edit in candidate.tests if is_test_file(edit.path) and edit.content is not None]
 
 
 def _hidden(edit: FileEdit, fail_to_pass: Sequence[str]) -> FileEdit:
