@@ -326,6 +326,11 @@ def deviations(paths: Sequence[Path], overrides: Sequence[str] = ()) -> dict[str
     return merged
 
 
+def as_value(value: Any) -> str:
+    """A value as it is written after `key=` in an override."""
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6).strip().removesuffix("...").strip()
+
+
 def dump(config: ForgeConfig) -> str:
     """The resolved configuration as YAML, every default written out."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)

@@ -22,6 +22,7 @@ from forge.errors import ConfigError, ForgeError
 from forge.observe import logs
 from forge.observe.screen import Screen
 from jobs import preflight
+from jobs.tasks.cli import app as tasks
 
 app = typer.Typer(
     name="forge",
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 nano = typer.Typer(help="The tiny stand-in base that lets the loop run without a download.", no_args_is_help=True)
 app.add_typer(nano, name="nano")
+app.add_typer(tasks, name="tasks")
 
 Arguments = Annotated[list[str] | None, typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", show_default=False)]
 
@@ -85,7 +87,7 @@ def improve(
     environment = {"FORGE_PROGRESS_S": "0.5" if console.is_terminal else "5"}
     with Screen(console) as screen:
         if address is not None:
-            return run_job(address, carried, screen.line, environment=environment, upload=checkout())
+            return run_job(address, carried, screen.line, environment=environment, upload=preflight.checkout())
         screen.line("  … starting a private Ray")
         with private_ray(config.ray) as local:
             screen.line(f"  Ray dashboard: {local.address} (it asks for the token in {local.token_file})")
@@ -153,16 +155,11 @@ def split(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
     return [_config_file(argument) for argument in arguments if "=" not in argument], overrides
 
 
-def checkout() -> Path:
-    """The folder that `forge`, `jobs`, `serve` and `sandboxes` lie in."""
-    return Path(__file__).resolve().parent.parent
-
-
 def _config_file(argument: str) -> Path:
     path = Path(argument)
     if path.exists():
         return path
-    shipped = [Path(__file__).resolve().parent / "configs", checkout() / "configs"]
+    shipped = [Path(__file__).resolve().parent / "configs", preflight.checkout() / "configs"]
     for folder in shipped:
         if (folder / path.name).is_file():
             return folder / path.name

@@ -26,10 +26,11 @@ def run_job(
     show: Callable[[str], None],
     *,
     environment: Mapping[str, str],
+    module: str = "jobs.improve",
     headers: Mapping[str, str] | None = None,
     upload: Path | None = None,
 ) -> int:
-    """Exit code of `jobs.improve` run as a job at `address`; each line of its log goes to `show`.
+    """Exit code of `module` run as a job at `address`; each line of its log goes to `show`.
 
     `headers` carry the token of a Ray that this process's environment does not name. `upload` is the checkout that
     the cluster's machines get a copy of; none when they see this one's files.
@@ -43,7 +44,7 @@ def run_job(
         runtime: dict[str, Any] = {"env_vars": dict(environment)}
         if upload is not None:
             runtime |= {"working_dir": str(upload), "excludes": [".git", ".venv", "workspace", "dist"]}
-        job = _submit(client, f"{python} -m jobs.improve {shlex.join(arguments)}", runtime)
+        job = _submit(client, f"{python} -m {module} {shlex.join(arguments)}", runtime)
     except (OSError, RuntimeError) as error:
         reason = [line for line in str(error).splitlines() if len(line) > 3][-1].strip()[:300]
         raise EnvironmentLackError(

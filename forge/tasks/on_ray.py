@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -189,8 +190,9 @@ class _State:
                 self._found[self._goal(unit)].add(known.task.id)
 
     def submit(self, unit: Unit, actors: list[Any]) -> None:
-        """Give a unit to the next worker."""
-        self._running[actors[len(self._passed) % len(actors)].attempt.remote(unit)] = unit
+        """Give a unit to the next worker; planned bugs of one module to one, which then knows what its tests reach."""
+        place = zlib.crc32(unit.path.encode("utf-8", "surrogateescape")) if unit.sites else len(self._passed)
+        self._running[actors[place % len(actors)].attempt.remote(unit)] = unit
 
     def drain(self) -> None:
         """Wait for everything under way."""
@@ -284,7 +286,7 @@ def _carry_out(state: _State, arguments: Sequence[Any], workers: int, concurrenc
     try:
         state.report()
         for unit in state.unfinished(workers * concurrency):
-            if len(actors) < workers:
+            while len(actors) < workers:
                 actors.append(_actor(len(actors), concurrency).remote(len(actors), *arguments))
             state.submit(unit, actors)
         state.drain()

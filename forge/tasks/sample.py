@@ -96,8 +96,8 @@ class _Turns:
                 sites = [site for site in map(self._site, chosen) if site]
                 if len(sites) == number:
                     yield self._unit(function, turn, sites)
-                else:
-                    refused["inject: too few places for that many bugs" if number > 1 else "inject: no place left for a bug"] += 1
+                elif number > 1:
+                    refused["inject: too few places for that many bugs"] += 1
 
     def _unit(self, function: _Function, turn: int, sites: Sequence[Site]) -> Unit:
         ground = self._grounds[function.repo]
