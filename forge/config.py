@@ -96,6 +96,39 @@ class TasksConfig(Section):
     """Injected tasks per function at most: diversity before volume."""
 
 
+class InjectConfig(Section):
+    """Bugs planted on purpose into a repository's head (`forge tasks inject`), and how hard they are to find."""
+
+    count: int = Field(200, ge=1)
+    """Tasks wanted over all repositories."""
+    min_bugs: int = Field(1, ge=1, le=8)
+    """Bugs in the easiest tasks; each one is noticed by the tests on its own, so that all have to be repaired."""
+    max_bugs: int = Field(1, ge=1, le=8)
+    """Bugs in the hardest tasks; every number in between comes as often."""
+    distance: Literal["function", "module", "repository", "mixed"] = "mixed"
+    """Where the bugs of one task lie: in one function, in functions of one module, in modules of one repository, or each in turn."""
+    min_failing: float = Field(0.0, ge=0.0, lt=1.0)
+    """Least share of a module's tests that must fail: higher is easier to see."""
+    max_failing: float = Field(0.5, gt=0.0, le=1.0)
+    """Largest share of a module's tests that may fail: bugs that break an import or nearly everything tell where they are."""
+    per_function: int = Field(4, ge=1)
+    """Bugs planted into one function at most: diversity before volume."""
+    attempts: int = Field(6, ge=1)
+    """Bugs tried for one place in a task, each of another kind, before it is given up."""
+
+    @model_validator(mode="after")
+    def _ranges(self) -> InjectConfig:
+        if self.min_bugs > self.max_bugs:
+            raise ValueError(f"min_bugs={self.min_bugs} exceeds max_bugs={self.max_bugs}; lower the one or raise the other")
+        if self.min_failing >= self.max_failing:
+            raise ValueError(f"min_failing={self.min_failing} is not below max_failing={self.max_failing}; leave room between them")
+        if self.max_bugs > self.per_function and self.distance in ("function", "mixed"):
+            raise ValueError(
+                f"max_bugs={self.max_bugs} in one function exceeds per_function={self.per_function}; raise it, or set distance=module"
+            )
+        return self
+
+
 class BaseModelConfig(Section):
     """A frozen base. `nano` is the one that ships with forge; anything else is a folder or a hub id."""
 
@@ -224,6 +257,7 @@ class ForgeConfig(Section):
     history: HistoryConfig = HistoryConfig()
     mining: MiningConfig = MiningConfig()
     tasks: TasksConfig = TasksConfig()
+    inject: InjectConfig = InjectConfig()
     bases: dict[str, BaseModelConfig] = {"main": BaseModelConfig()}
     stages: dict[str, StageConfig] = {}
     training: TrainingConfig = TrainingConfig()
@@ -296,6 +330,11 @@ def deviations(paths: Sequence[Path], overrides: Sequence[str] = ()) -> dict[str
     for override in overrides:
         merged = _merge(merged, _override(override))
     return merged
+
+
+def as_value(value: Any) -> str:
+    """A value as it is written after `key=` in an override."""
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6).strip().removesuffix("...").strip()
 
 
 def dump(config: ForgeConfig) -> str:

@@ -331,6 +331,8 @@ class TestRun(Record):
     reason: str = ""
     messages: dict[str, str] = {}
     """For each failed id the assertion message, at most 400 characters."""
+    lines: dict[str, int] = {}
+    """For each failed id the line of its test file at which it failed, where it came from there."""
     seconds: float = 0.0
 
 

@@ -22,7 +22,6 @@ from forge.errors import ConfigError, ForgeError
 from forge.observe import logs
 from forge.observe.screen import Screen
 from jobs import preflight
-from jobs.checkout import checkout
 from jobs.tasks.cli import app as tasks
 
 app = typer.Typer(
@@ -88,7 +87,7 @@ def improve(
     environment = {"FORGE_PROGRESS_S": "0.5" if console.is_terminal else "5"}
     with Screen(console) as screen:
         if address is not None:
-            return run_job(address, carried, screen.line, environment=environment, upload=checkout())
+            return run_job(address, carried, screen.line, environment=environment, upload=preflight.checkout())
         screen.line("  … starting a private Ray")
         with private_ray(config.ray) as local:
             screen.line(f"  Ray dashboard: {local.address} (it asks for the token in {local.token_file})")
@@ -160,7 +159,7 @@ def _config_file(argument: str) -> Path:
     path = Path(argument)
     if path.exists():
         return path
-    shipped = [Path(__file__).resolve().parent / "configs", checkout() / "configs"]
+    shipped = [Path(__file__).resolve().parent / "configs", preflight.checkout() / "configs"]
     for folder in shipped:
         if (folder / path.name).is_file():
             return folder / path.name

@@ -6,18 +6,23 @@ import importlib.util
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import psutil
 
 from forge.config import ForgeConfig
 from forge.errors import EnvironmentLackError, HistoryError
+from forge.mining.history import open_history
+from forge.stages.symbols import is_test_path
+from forge.tasks.suite import is_test_file
 from sandboxes import pick
 
 GIB = 2**30
 DISK_BYTES = 2 * GIB
 """Free disk for a workspace: quickstart writes about 0.3 GiB, Ray's session and spilled objects the rest."""
+TASKS_MEMORY_BYTES = GIB
+"""Available memory for making tasks: Ray and a few boxes."""
 MEMORY_BYTES = 4 * GIB
 """Available memory to start with: quickstart peaks below 6 GiB in all, its parts not all at once."""
 
@@ -32,25 +37,68 @@ def check(config: ForgeConfig, *, local_ray: bool) -> None:
     if local_ray:
         check_packages(config)
         check_memory()
-        check_ports(config)
+        check_ports(ports(config))
         check_sandbox(config, pick.pick(config.sandbox.kind))
 
 
-def check_git(repos: Iterable[str]) -> None:
-    """Every path is a git repository with at least one commit."""
+def check_tasks(config: ForgeConfig, *, local_ray: bool) -> None:
+    """Return when tasks can be made of `history.repos`; raises as `check` does."""
+    check_git(config.history.repos, "REPO")
+    check_names(config.history.repos)
+    check_python(config.history.repos)
+    check_disk(config.workspace_path)
+    if local_ray:
+        check_memory(TASKS_MEMORY_BYTES)
+        check_ports({key: port for key, port in ports(config).items() if key.startswith("ray.")})
+        check_sandbox(config, pick.pick(config.sandbox.kind))
+
+
+def check_names(repos: Iterable[str]) -> None:
+    """No two repositories lie in folders of one name, by which tasks tell them apart."""
+    seen: dict[str, str] = {}
+    for repo in repos:
+        name = Path(repo).name
+        if name in seen:
+            raise HistoryError(f"{seen[name]} and {repo} are both called {name}; rename the folder of one of them")
+        seen[name] = repo
+
+
+def check_python(repos: Iterable[str]) -> None:
+    """The head of at least one repository has Python sources and test files that pytest collects."""
+    lacks = [_lack(repo) for repo in repos]
+    if lacks and all(lacks):
+        raise HistoryError(lacks[0])
+
+
+def _lack(repo: str) -> str:
+    """Why no task can be made of a repository's head; empty when some can."""
+    history = open_history(Path(repo).name, str(Path(repo).expanduser()), None)
+    try:
+        files = [path for path in history.tree(history.head) if path.endswith(".py")]
+    finally:
+        history.close()
+    if not any(not is_test_path(path) for path in files):
+        return f"{repo} has no Python source at its head, so there is nothing to make tasks of; give another repository"
+    if not any(is_test_file(path) for path in files):
+        return f"{repo} has no pytest files (test_*.py or *_test.py) at its head, so nothing can be proven; add tests first"
+    return ""
+
+
+def check_git(repos: Iterable[str], option: str = "--repo") -> None:
+    """Every path is a git repository with at least one commit; `option` is where it was given."""
     if shutil.which("git") is None:
         raise EnvironmentLackError("git is not installed; install it with the system's package manager, such as apt-get install git")
     for repo in repos:
         folder = Path(repo).expanduser()
         if not folder.is_dir():
-            raise HistoryError(f"{repo} is no folder; give --repo the path of a git repository")
+            raise HistoryError(f"{repo} is no folder; give {option} the path of a git repository")
         inside = _git(folder, "rev-parse", "--show-cdup")
         if inside.returncode != 0:
-            raise HistoryError(f"{repo} is no git repository; run git init there, or give --repo another path")
+            raise HistoryError(f"{repo} is no git repository; run git init there, or give {option} another path")
         if inside.stdout.strip():
-            raise HistoryError(f"{repo} is no git repository of its own but a folder inside one; give --repo its top folder")
+            raise HistoryError(f"{repo} is no git repository of its own but a folder inside one; give {option} its top folder")
         if _git(folder, "rev-parse", "--verify", "HEAD").returncode != 0:
-            raise HistoryError(f"{repo} has no commits, so there is no history to mine; commit something or give --repo another path")
+            raise HistoryError(f"{repo} has no commits, so there is no history to mine; commit something or give {option} another path")
 
 
 def check_disk(workspace: Path, needed: int = DISK_BYTES) -> None:
@@ -73,10 +121,10 @@ def check_memory(needed: int = MEMORY_BYTES) -> None:
         )
 
 
-def check_ports(config: ForgeConfig, *, serving: bool = True) -> None:
-    """Nobody listens on the ports that this run will, that of the endpoint among them when it is `serving`."""
-    for key, port in ports(config).items():
-        if (serving or not key.startswith("serve.")) and not port_is_free(port):
+def check_ports(listened: Mapping[str, int]) -> None:
+    """Nobody listens on the ports (by config key) that this run will."""
+    for key, port in listened.items():
+        if not port_is_free(port):
             raise EnvironmentLackError(
                 f"port {port} ({key}) is taken; choose another with {key}=NUMBER, or run on the Ray that is there with --address"
             )
@@ -149,3 +197,8 @@ def existing(path: Path) -> Path:
 
 def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+
+
+def checkout() -> Path:
+    """The folder that `forge`, `jobs`, `serve` and `sandboxes` lie in."""
+    return Path(__file__).resolve().parent.parent

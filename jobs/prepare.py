@@ -11,7 +11,7 @@ from pathlib import Path
 from forge.errors import ForgeError
 from forge.mining.history import open_history
 from forge.mining.on_ray import MiningCounts, mine
-from forge.tasks.on_ray import TaskCounts, TaskSet, build_tasks
+from forge.tasks.on_ray import Means, TaskCounts, TaskSet, build_tasks
 from jobs.context import RunContext
 from jobs.wiring import EnvironmentFactory, ProviderFactory, make_practice
 
@@ -39,6 +39,16 @@ def tasks(run: RunContext, repos: Mapping[str, Path], transfer: Sequence[str]) -
     own = _practice_root(run)
     usable = {name: path for name, path in repos.items() if not run.sandbox.trusted_only or path.is_relative_to(own)}
     wanted = run.config.tasks
+    means = Means(
+        open_history=open_history,
+        make_provider=ProviderFactory(kind=run.sandbox.name),
+        trees=run.workspace.trees,
+        run_id=run.run_id,
+        limits=run.config.sandbox.limits,
+        seed=run.config.seed,
+        workers=run.config.sandbox.workers,
+        make_environments=EnvironmentFactory() if any(not path.is_relative_to(own) for path in usable.values()) else None,
+    )
     with run.phase("tasks", "tasks, each proven by gold and by doing nothing") as phase:
         phase.total(wanted.train + wanted.heldout + wanted.transfer, unit="tasks")
 
@@ -48,17 +58,10 @@ def tasks(run: RunContext, repos: Mapping[str, Path], transfer: Sequence[str]) -
         found = build_tasks(
             usable,
             run.workspace.tasks,
-            run.workspace.trees,
             wanted,
-            open_history=open_history,
-            make_provider=ProviderFactory(kind=run.sandbox.name),
-            run_id=run.run_id,
+            means,
             transfer=transfer,
-            limits=run.config.sandbox.limits,
-            seed=run.config.seed,
-            workers=run.config.sandbox.workers,
             plain=[name for name, path in repos.items() if path.is_relative_to(own)],
-            make_environments=EnvironmentFactory() if any(not path.is_relative_to(own) for path in usable.values()) else None,
             progress=show,
         )
         sides = found.spread["side"]

@@ -8,32 +8,19 @@ from __future__ import annotations
 
 import ast
 import random
-import textwrap
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 
 from forge.records import Record
+from forge.stages.core_operators import CORE
+from forge.stages.expression_operators import EXPRESSIONS
+from forge.stages.splices import Finder, Splice, Text
+from forge.stages.statement_operators import STATEMENTS
 
-_COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
-_BOUNDARY = {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "=="}
-_DIRECTION = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
-_ARITHMETIC = {ast.Add: ("+", "-"), ast.Sub: ("-", "+"), ast.Mult: ("*", "+"), ast.FloorDiv: ("//", "%"), ast.Mod: ("%", "//")}
-_CALLS = {
-    "min": "max",
-    "max": "min",
-    "any": "all",
-    "all": "any",
-    "sorted": "list",
-    "lower": "upper",
-    "upper": "lower",
-    "startswith": "endswith",
-    "endswith": "startswith",
-    "lstrip": "rstrip",
-    "rstrip": "lstrip",
-    "extend": "append",
-    "ceil": "floor",
-    "floor": "ceil",
-    "sum": "max",
-}
+EVERY: tuple[Finder, ...] = (*CORE, *EXPRESSIONS, *STATEMENTS)
+"""All kinds of bugs, the core ones first."""
+_BLOCK = "if True:\n"
+"""Put before a method's source, it makes the method parse where it stands, so that no margin has to be touched."""
 
 
 class Mutation(Record):
@@ -44,32 +31,34 @@ class Mutation(Record):
     source: str
 
 
-class _Splice(Record):
-    operator: str
-    start: int
-    end: int
-    text: str
-
-
 def mutations(source: str) -> list[Mutation]:
-    """Every mutation of a function's (or a file's) source that still parses, in order of place; none if it does not parse."""
-    body = textwrap.dedent(source)
-    margin = len(source) - len(source.lstrip(" ")) if body != source else 0
-    try:
-        tree = ast.parse(body)
-    except SyntaxError:
-        return []
-    text = _Text(body)
+    """Every core mutation of a function's (or a file's) source that still parses, in order of place; none if it does not parse."""
     found: dict[str, Mutation] = {}
-    for finder in _FINDERS:
-        for node in ast.walk(tree):
-            for splice in finder(node, text):
-                changed = body[: splice.start] + splice.text + body[splice.end :]
-                if changed != body and _parses(changed):
-                    line = body.count("\n", 0, splice.start) + 1
-                    indented = textwrap.indent(changed, " " * margin) if margin else changed
-                    found.setdefault(changed, Mutation(operator=splice.operator, line=line, source=indented))
+    for splice in _splices(source, CORE):
+        mutation = planted(source, splice)
+        if mutation is not None:
+            found.setdefault(mutation.source, mutation)
     return sorted(found.values(), key=lambda m: (m.line, m.operator, m.source))
+
+
+def places(source: str, finders: Sequence[Finder] = EVERY) -> dict[str, list[Splice]]:
+    """By operator, all that may be done to a function's source, in order of place; `planted` says which of it parses."""
+    by_operator: dict[str, dict[tuple[int, int, str], Splice]] = defaultdict(dict)
+    taken: set[tuple[int, int, str]] = set()
+    for splice in _splices(source, finders):
+        where = splice.start, splice.end, splice.text
+        if where not in taken:
+            taken.add(where)
+            by_operator[splice.operator][where] = splice
+    return {operator: [found[where] for where in sorted(found)] for operator, found in sorted(by_operator.items())}
+
+
+def planted(source: str, splice: Splice) -> Mutation | None:
+    """The source with the bug in it; `None` when that changes nothing or does not parse."""
+    changed = source[: splice.start] + splice.text + source[splice.end :]
+    if changed == source or _parse(changed) is None:
+        return None
+    return Mutation(operator=splice.operator, line=source.count("\n", 0, splice.start) + 1, source=changed)
 
 
 def wrong_fixes(broken: str, right: str, chance: random.Random, count: int) -> list[str]:
@@ -96,149 +85,27 @@ def wrong_fixes(broken: str, right: str, chance: random.Random, count: int) -> l
     return attempts
 
 
-class _Text:
-    """Source with offsets of AST positions (which count UTF-8 bytes within a line)."""
-
-    def __init__(self, source: str) -> None:
-        self.source = source
-        self._lines = source.splitlines(keepends=True)
-        self._starts = [0]
-        for line in self._lines:
-            self._starts.append(self._starts[-1] + len(line))
-
-    def at(self, line: int, column: int) -> int:
-        prefix = self._lines[line - 1].encode()[:column].decode()
-        return self._starts[line - 1] + len(prefix)
-
-    def span(self, node: ast.expr | ast.stmt) -> tuple[int, int]:
-        return self.at(node.lineno, node.col_offset), self.at(node.end_lineno or node.lineno, node.end_col_offset or 0)
-
-    def between(self, left: ast.expr, right: ast.expr, token: str) -> tuple[int, int] | None:
-        """Where `token` stands between two expressions."""
-        low, high = self.span(left)[1], self.span(right)[0]
-        place = self.source.find(token, low, high)
-        return (place, place + len(token)) if place >= 0 else None
-
-
-def _comparison(node: ast.AST, text: _Text) -> Iterator[_Splice]:
-    if not isinstance(node, ast.Compare):
+def _splices(source: str, finders: Sequence[Finder]) -> Iterator[Splice]:
+    tree = _parse(source)
+    if tree is None:
         return
-    operands = [node.left, *node.comparators]
-    for operator, left, right in zip(node.ops, operands, operands[1:], strict=False):
-        token = _COMPARISONS.get(type(operator))
-        place = text.between(left, right, token) if token else None
-        if token and place:
-            yield _Splice(operator="comparison-boundary", start=place[0], end=place[1], text=_BOUNDARY[token])
-            if token in _DIRECTION:
-                yield _Splice(operator="comparison-direction", start=place[0], end=place[1], text=_DIRECTION[token])
+    before = _BLOCK if _indented(source) else ""
+    text = Text(before + source)
+    roots: list[ast.AST] = list(tree.body[0].body) if before and isinstance(tree.body[0], ast.If) else [tree]
+    for finder in finders:
+        for root in roots:
+            for node in ast.walk(root):
+                for splice in finder(node, text):
+                    start, end = splice.start - len(before), splice.end - len(before)
+                    yield Splice(operator=splice.operator, start=start, end=end, text=splice.text)
 
 
-def _arithmetic(node: ast.AST, text: _Text) -> Iterator[_Splice]:
-    if isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
-        token, wrong = _ARITHMETIC[type(node.op)]
-        place = text.between(node.left, node.right, token)
-        if place:
-            yield _Splice(operator="arithmetic", start=place[0], end=place[1], text=wrong)
-    if isinstance(node, ast.AugAssign) and type(node.op) in _ARITHMETIC:
-        token, wrong = _ARITHMETIC[type(node.op)]
-        place = text.between(node.target, node.value, token + "=")
-        if place:
-            yield _Splice(operator="augmented", start=place[0], end=place[1], text=wrong + "=")
-            yield _Splice(operator="accumulate-lost", start=place[0], end=place[1], text="=")
-
-
-def _number(node: ast.AST, text: _Text) -> Iterator[_Splice]:
-    if isinstance(node, ast.Constant) and type(node.value) is int:
-        start, end = text.span(node)
-        for wrong in (node.value + 1, node.value - 1):
-            if wrong >= 0:
-                yield _Splice(operator="off-by-one", start=start, end=end, text=str(wrong))
-    if isinstance(node, ast.Constant) and isinstance(node.value, bool):
-        start, end = text.span(node)
-        yield _Splice(operator="boolean", start=start, end=end, text=str(not node.value))
-
-
-def _logic(node: ast.AST, text: _Text) -> Iterator[_Splice]:
-    if isinstance(node, ast.BoolOp):
-        token, wrong = ("and", "or") if isinstance(node.op, ast.And) else ("or", "and")
-        place = text.between(node.values[0], node.values[1], token)
-        if place:
-            yield _Splice(operator="and-or", start=place[0], end=place[1], text=wrong)
-    if isinstance(node, (ast.If, ast.IfExp, ast.While)):
-        start, end = text.span(node.test)
-        if isinstance(node.test, ast.UnaryOp) and isinstance(node.test.op, ast.Not):
-            operand = text.span(node.test.operand)
-            yield _Splice(operator="negation", start=start, end=end, text=text.source[operand[0] : operand[1]])
-        elif isinstance(node.test, (ast.Name, ast.Call, ast.Attribute)):
-            yield _Splice(operator="negation", start=start, end=end, text="not " + text.source[start:end])
-
-
-def _names(node: ast.AST, text: _Text) -> Iterator[_Splice]:
-    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        return
-    bound = {argument.arg for argument in node.args.args}
-    stored = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    for name in (n for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)):
-        if name.id in bound | stored:
-            start, end = text.span(name)
-            for other in sorted((bound | stored) - {name.id}):
-                yield _Splice(operator="wrong-name", start=start, end=end, text=other)
-
-
-def _calls(node: ast.AST, text: _Text) -> Iterator[_Splice]:
-    if not isinstance(node, ast.Call):
-        return
-    name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr if isinstance(node.func, ast.Attribute) else ""
-    if name in _CALLS:
-        end = text.span(node.func)[1]
-        yield _Splice(operator="wrong-call", start=end - len(name), end=end, text=_CALLS[name])
-    if name == "range" and node.args:
-        start, end = text.span(node.args[-1])
-        shown = text.source[start:end]
-        yield _Splice(operator="range-end", start=start, end=end, text=shown[:-4] if shown.endswith(" + 1") else f"{shown} - 1")
-        if len(node.args) == 1:
-            yield _Splice(operator="range-start", start=start, end=end, text=f"1, {shown}")
-
-
-def _indexing(node: ast.AST, text: _Text) -> Iterator[_Splice]:
-    if not isinstance(node, ast.Subscript):
-        return
-    start, end = text.span(node.slice)
-    shown = text.source[start:end]
-    if shown in ("0", "-1"):
-        yield _Splice(operator="wrong-end", start=start, end=end, text="-1" if shown == "0" else "0")
-    if isinstance(node.slice, ast.Slice) and shown.count(":") == 1:
-        low, high = shown.split(":")
-        yield _Splice(operator="slice-swap", start=start, end=end, text=f"{high.strip()}:{low.strip()}")
-
-
-def _statements(node: ast.AST, text: _Text) -> Iterator[_Splice]:
-    if isinstance(node, (ast.Break, ast.Continue)):
-        start, end = text.span(node)
-        yield _Splice(operator="loop-control", start=start, end=end, text="continue" if isinstance(node, ast.Break) else "break")
-    if isinstance(node, ast.Return) and node.value is not None and not isinstance(node.value, ast.Constant):
-        start, end = text.span(node.value)
-        yield _Splice(operator="return-none", start=start, end=end, text="None")
-    if isinstance(node, (ast.Assign, ast.AugAssign)) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
-        start, end = text.span(node)
-        yield _Splice(operator="statement-lost", start=start, end=end, text="pass")
-
-
-_FINDERS: tuple[Callable[[ast.AST, _Text], Iterator[_Splice]], ...] = (
-    _comparison,
-    _arithmetic,
-    _number,
-    _logic,
-    _names,
-    _calls,
-    _indexing,
-    _statements,
-)
-
-
-def _parses(source: str) -> bool:
+def _parse(source: str) -> ast.Module | None:
     try:
-        ast.parse(source)
-    except (SyntaxError, ValueError):
-        return False
-    return True
+        return ast.parse(_BLOCK + source if _indented(source) else source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _indented(source: str) -> bool:
+    return source[:1] in (" ", "\t")

@@ -8,9 +8,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from forge.config import TasksConfig
+from forge.config import InjectConfig, TasksConfig
 from forge.errors import ForgeError, SandboxError
-from forge.records import Commit, CommitSummary, Drop, Record, Symbol, Task
+from forge.records import Commit, CommitSummary, Drop, Environment, Record, Symbol, Task
 from forge.seams import History
 from forge.stages.symbols import symbols_of
 from forge.store.trees import TreeStore
@@ -19,6 +19,7 @@ from forge.tasks.derive import derive
 from forge.tasks.inject import inject
 from forge.tasks.journal import Tried
 from forge.tasks.plan import Unit
+from forge.tasks.planting import Planter
 from forge.tasks.prove import Prover, Runs
 from forge.tasks.suite import Suite, whole_suite
 from forge.tasks.surroundings import Surroundings
@@ -52,6 +53,7 @@ class Attempts:
         config: TasksConfig,
         seed: int,
         surroundings: Surroundings | None = None,
+        inject: InjectConfig | None = None,
     ) -> None:
         """`surroundings` finds the environments of repositories whose place says that they need one."""
         self._surroundings = surroundings
@@ -62,6 +64,7 @@ class Attempts:
         self._turns = config.max_per_symbol
         self._new_names = config.new_names
         self._seed = seed
+        self._planter = Planter(prover, self._healthy, inject or InjectConfig(), seed)
         self._histories: dict[str, History] = {}
         self._summaries: dict[str, dict[str, CommitSummary]] = {}
         self._heads: dict[tuple[str, str], _Head] = {}
@@ -72,7 +75,7 @@ class Attempts:
         began = time.monotonic()
         for left in range(BOX_TRIES - 1, -1, -1):
             try:
-                tried = await (self._derived(unit) if unit.kind == "commit" else self._injected(unit))
+                tried = await self._tried(unit)
                 return tried.model_copy(update={"seconds": time.monotonic() - began})
             except SandboxError as error:
                 if not left:
@@ -80,6 +83,11 @@ class Attempts:
             except (ForgeError, RecursionError, MemoryError) as error:
                 return Tried(key=unit.key, task=None, refused={f"unreadable: {type(error).__name__}": 1})
         raise AssertionError("unreachable")
+
+    async def _tried(self, unit: Unit) -> Tried:
+        if unit.kind == "commit":
+            return await self._derived(unit)
+        return await (self._planted(unit) if unit.sites else self._injected(unit))
 
     def close(self) -> None:
         """End the helper processes."""
@@ -98,7 +106,9 @@ class Attempts:
         if isinstance(candidate, Drop):
             return _tried(unit, [candidate])
         placed = await self._placed(candidate, parent, commit.authored_at)
-        return _tried(unit, [placed if isinstance(placed, Drop) else await self._prover.prove(placed, unit.side)], placed)
+        if isinstance(placed, Drop):
+            return _tried(unit, [placed])
+        return _tried(unit, [await self._prover.prove(placed, unit.side)], placed.environment)
 
     async def _placed(self, candidate: Candidate, files: Mapping[str, bytes], date: str) -> Candidate | Drop:
         """The candidate in the environment of its time, when its repository wants one."""
@@ -115,14 +125,36 @@ class Attempts:
         head = self._head(unit.repo, unit.sha)
         symbol = head.symbol(unit.path, unit.name)
         ends: list[Task | Drop] = []
+        environment = await self._environment_of_head(unit, head)
+        if isinstance(environment, Drop):
+            return _tried(unit, [environment])
+        head.environment = environment
         bugs = inject(
             unit.repo, unit.sha, head.tree, head.files, symbol, head.suite.tests_for(unit.path), self._seed, unit.turn, self._turns
         )
-        for candidate in bugs:
+        for bug in bugs:
+            candidate = bug.model_copy(update={"environment": head.environment})
             ends.append(await self._prover.prove(candidate, unit.side, await self._healthy(candidate)))
             if isinstance(ends[-1], Task) or len(ends) == ATTEMPTS:
                 break
-        return _tried(unit, ends or [Drop(sha=unit.key, reason="no bug to plant")])
+        return _tried(unit, ends or [Drop(sha=unit.key, reason="no bug to plant")], head.environment)
+
+    async def _planted(self, unit: Unit) -> Tried:
+        head = self._head(unit.repo, unit.sha)
+        environment = await self._environment_of_head(unit, head)
+        if isinstance(environment, Drop):
+            return _tried(unit, [environment])
+        head.environment = environment
+        done = await self._planter.plant(unit, head)
+        ends = done.ends or [Drop(sha=unit.key, reason="no bug to plant")]
+        return _tried(unit, ends, head.environment).model_copy(update={"operators": dict(done.tried), "noticed": dict(done.noticed)})
+
+    async def _environment_of_head(self, unit: Unit, head: _Head) -> Environment | Drop | None:
+        if self._surroundings is None or not self._repos[unit.repo].own_environment:
+            return None
+        newest = next(iter(self._history(unit.repo).summaries(count=1)))
+        date = datetime.datetime.fromisoformat(newest.authored_at)
+        return await self._surroundings.of(unit.repo, head.tree, head.files, date)
 
     async def _healthy(self, candidate: Candidate) -> Runs:
         """Runs of the head's own tests, made once: with gold in place every planted bug leaves this very state."""
@@ -144,18 +176,22 @@ class Attempts:
 
 
 class _Head:
-    def __init__(self, files: dict[str, bytes], trees: TreeStore) -> None:
+    def __init__(self, files: Mapping[str, bytes], trees: TreeStore) -> None:
         self.files = files
         self.tree = trees.put(files)
         self.suite = Suite(files)
+        self.environment: Environment | None = None
+        self._symbols: dict[str, dict[str, Symbol]] = {}
 
     def symbol(self, path: str, name: str) -> Symbol:
-        return next(symbol for symbol in symbols_of(path, self.files[path].decode()) if symbol.name == name)
+        if path not in self._symbols:
+            # Of several functions with one name the first counts.
+            self._symbols[path] = {symbol.name: symbol for symbol in reversed(symbols_of(path, self.files[path].decode()))}
+        return self._symbols[path][name]
 
 
-def _tried(unit: Unit, ends: list[Task | Drop], candidate: Candidate | Drop | None = None) -> Tried:
+def _tried(unit: Unit, ends: list[Task | Drop], environment: Environment | None = None) -> Tried:
     task = next((end for end in ends if isinstance(end, Task)), None)
     refused = Counter(f"{unit.kind}: {end.reason}" for end in ends if isinstance(end, Drop))
-    environment = candidate.environment if isinstance(candidate, Candidate) and task else None
     flaky = task.proof.flaky_ids if task and task.proof else 0
-    return Tried(key=unit.key, task=task, refused=dict(refused), flaky_ids=flaky, environment=environment)
+    return Tried(key=unit.key, task=task, refused=dict(refused), flaky_ids=flaky, environment=environment if task else None)

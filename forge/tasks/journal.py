@@ -22,6 +22,10 @@ class Tried(Record):
     """Where the task's code runs, when that is not forge's own Python."""
     seconds: float = 0.0
     """Wall clock of the attempt on its worker."""
+    operators: dict[str, int] = {}
+    """Bugs tried by operator, where they were planned one by one, and of these …"""
+    noticed: dict[str, int] = {}
+    """… those that the tests noticed."""
     lost: str = ""
     """Why boxes failed it; such a unit is not in the journal and is tried again next time."""
 

@@ -9,20 +9,28 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 from forge.errors import TaskError
 from forge.records import Drop, FileEdit, Limits, Proof, Record, Side, Task, TestRun
 from forge.seams import Sandbox, SandboxProvider
 from forge.tasks.candidate import Candidate
+from forge.tasks.reach import Reach, command, parse
 from forge.tasks.statement import statement_of
 from forge.tasks.suite import functions_in, is_test_file, without
+from forge.tasks.visibility import Visibility
 
-_PATIENCE = 20.0
+_PATIENCE = 4.0
 """A planted bug may make tests this many times slower than gold before they count as hanging."""
 _LEAST_S = 2.0
 NOTHING_KEPT = "no test passes in both states"
+
+
+NOTHING_FAILS = "no test fails only without gold"
+ENDLESS = "tests do not finish with gold"
+ILL = "no test passes with gold"
+UNFIT = (ENDLESS, ILL)
+"""Reasons that hold for every bug planted into a module: nothing can be proven with its tests here."""
 
 
 class Runs(Record):
@@ -48,17 +56,20 @@ class Prover:
         files = (*candidate.broken, *candidate.gold, *candidate.tests)
         return await self._run(candidate, files, timeout_s=None, worth_repeating=lambda run: run.complete)
 
-    async def prove(self, candidate: Candidate, side: Side, gold: Runs | None = None) -> Task | Drop:
+    async def prove(self, candidate: Candidate, side: Side, gold: Runs | None = None, visibility: Visibility | None = None) -> Task | Drop:
         """The task, or why it is none. Raises `SandboxError` when a box, not the candidate, failed."""
         where = candidate.commit or f"{candidate.gold[0].path}:{candidate.operator}"
         after = gold or await self.gold(candidate)
-        if reason := _unsound(after, "with gold"):
+        if reason := _unfit(after):
             return Drop(sha=where, reason=reason)
-        limit = max(_LEAST_S, _PATIENCE * max(run.seconds for run in after.runs))
+
         # A run without gold in which everything passes already says that this is no task.
-        fails = partial(_fails, after)
-        before = await self._run(candidate, (*candidate.broken, *candidate.tests), timeout_s=limit, worth_repeating=fails)
-        if reason := _unsound(before, "without gold"):
+        def worth_repeating(run: TestRun) -> bool:
+            return _fails(after, run) and not (visibility and visibility.refusal(run, after.runs[0]))
+
+        before = await self._without_gold(candidate, after, worth_repeating)
+        reason = _unsound(before) or (visibility.refusal(before.runs[0], after.runs[0]) if visibility else "")
+        if reason:
             return Drop(sha=where, reason=reason)
         verdict = compare(before.runs, after.runs)
         if verdict.reason == NOTHING_KEPT and candidate.suite and (kept := await self._always_passing(candidate)):
@@ -70,10 +81,48 @@ class Prover:
         except TaskError as error:
             return Drop(sha=where, reason=str(error))
 
-    async def _run(
-        self, candidate: Candidate, files: Sequence[FileEdit], *, timeout_s: float | None, worth_repeating: Callable[[TestRun], bool]
+    async def notice(self, candidate: Candidate, gold: Runs, visibility: Visibility, tests: Sequence[str] = ()) -> str:
+        """Why a single run says that the tests do not notice these bugs as they should; empty when they do.
+
+        Of `tests` alone (ids), where they are given: the others are taken to pass, which the proof then shows.
+        """
+        if reason := _unfit(gold):
+            return reason
+        before = await self._without_gold(candidate, gold, lambda _: False, tests)
+        if tests:
+            first = before.runs[0]
+            passing = {name: outcome for name, outcome in gold.runs[0].outcomes.items() if name not in tests}
+            before = Runs(runs=(first.model_copy(update={"outcomes": passing | first.outcomes}),), seconds=before.seconds)
+        if reason := _unsound(before) or visibility.refusal(before.runs[0], gold.runs[0]):
+            return reason
+        return "" if _fails(gold, before.runs[0]) else NOTHING_FAILS
+
+    async def reach(self, candidate: Candidate, source: str) -> Reach | None:
+        """What the candidate's tests reach in a source file with gold in place; `None` when that cannot be found out."""
+        box = await self._open(candidate)
+        try:
+            await box.write(candidate.tests)
+            return parse(await box.run(command(source, _test_files(candidate))))
+        finally:
+            await box.close()
+
+    async def _without_gold(
+        self, candidate: Candidate, after: Runs, worth_repeating: Callable[[TestRun], bool], tests: Sequence[str] = ()
     ) -> Runs:
-        paths = [edit.path for edit in candidate.tests if is_test_file(edit.path) and edit.content is not None]
+        limit = max(_LEAST_S, _PATIENCE * max(run.seconds for run in after.runs))
+        files = (*candidate.broken, *candidate.tests)
+        return await self._run(candidate, files, timeout_s=limit, worth_repeating=worth_repeating, tests=tests)
+
+    async def _run(
+        self,
+        candidate: Candidate,
+        files: Sequence[FileEdit],
+        *,
+        timeout_s: float | None,
+        worth_repeating: Callable[[TestRun], bool],
+        tests: Sequence[str] = (),
+    ) -> Runs:
+        paths = tests or _test_files(candidate)
         start = time.monotonic()
         box = await self._open(candidate)
         try:
@@ -120,7 +169,7 @@ def compare(before: Sequence[TestRun], after: Sequence[TestRun]) -> Comparison:
     steady = {name: (min(old), min(new)) for name, (old, new) in told.items() if name not in flaky}
     fail_to_pass = tuple(name for name, (old, new) in steady.items() if new == "passed" and old in ("failed", "error", "missing"))
     pass_to_pass = tuple(name for name, said in steady.items() if said == ("passed", "passed"))
-    reason = "no test fails only without gold" if not fail_to_pass else NOTHING_KEPT if not pass_to_pass else ""
+    reason = NOTHING_FAILS if not fail_to_pass else NOTHING_KEPT if not pass_to_pass else ""
     return Comparison(fail_to_pass=fail_to_pass, pass_to_pass=pass_to_pass, flaky=len(flaky), reason=reason)
 
 
@@ -133,7 +182,7 @@ def _task(candidate: Candidate, side: Side, verdict: Comparison, before: Runs, a
         "base_commit": candidate.base_commit,
         "origin": candidate.origin,
         "operator": candidate.operator,
-        "statement": statement_of(candidate, verdict.fail_to_pass, before.runs[0].messages),
+        "statement": statement_of(candidate, verdict.fail_to_pass, before.runs[0].messages, before.runs[0].lines),
         "tree": candidate.tree,
         "setup": setup,
         "gold": candidate.gold,
@@ -152,6 +201,10 @@ def _task(candidate: Candidate, side: Side, verdict: Comparison, before: Runs, a
         seconds=round(before.seconds + after.seconds, 3),
     )
     return Task.model_validate({**fields, "id": _id(candidate, setup, verdict), "side": side, "proof": proof})
+
+
+def _test_files(candidate: Candidate) -> list[str]:
+    return [edit.path for edit in candidate.tests if is_test_file(edit.path) and edit.content is not None]
 
 
 def _hidden(edit: FileEdit, fail_to_pass: Sequence[str]) -> FileEdit:
@@ -176,5 +229,11 @@ def _fails(after: Runs, run: TestRun) -> bool:
     return run.complete and any(run.outcomes.get(name) != "passed" for name in passing)
 
 
-def _unsound(runs: Runs, state: str) -> str:
-    return "" if all(run.complete for run in runs.runs) else f"tests do not finish {state}"
+def _unfit(gold: Runs) -> str:
+    if not all(run.complete for run in gold.runs):
+        return ENDLESS
+    return "" if any("passed" in run.outcomes.values() for run in gold.runs) else ILL
+
+
+def _unsound(before: Runs) -> str:
+    return "" if all(run.complete for run in before.runs) else "tests do not finish without gold"

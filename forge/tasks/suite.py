@@ -25,13 +25,15 @@ class Suite:
 
     def tests_for(self, source: str, limit: int = 3) -> list[str]:
         """Test files of a source file: those named after it, else those that import it, nearest first; at most `limit`."""
-        stem = source.rsplit("/", 1)[-1].removesuffix(".py")
-        named = [path for path in self._imports if _stem(path) == stem]
+        stem = _stem(source.removesuffix("/__init__.py"))
         module = _module(source)
         importing = [path for path, modules in self._imports.items() if module in modules]
+        # `test_x_more.py` is about `x` when it imports it, and `test_x.py` about a private `_x`.
+        more = [path for path in importing if _stem(path).startswith(f"{stem}_")]
+        named = [path for path in self._imports if _stem(path) in (stem, stem.lstrip("_"))]
         # Two packages may have modules of one name: then the import decides.
-        found = [path for path in named if path in importing] or named or importing
-        return sorted(found)[:limit]
+        own = [path for path in named if path in importing]
+        return ([*sorted(own), *sorted(more)] or sorted(named) or sorted(importing))[:limit]
 
 
 def is_test_file(path: str) -> bool:

@@ -1,1 +1,1 @@
-"""`forge tasks …`: repositories in, proven tasks out. Each command runs alone or as a Ray job; the loop has its own phase."""
+"""`forge tasks …`: repositories in, workspaces of proven tasks out; each command is a Ray job. Never trains or serves."""

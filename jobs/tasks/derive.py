@@ -15,60 +15,52 @@ import ray
 from rich.console import Console
 from rich.table import Table
 
+from forge import config as configuration
 from forge.config import ForgeConfig
-from forge.errors import EnvironmentLackError, ForgeError
-from forge.mining.history import open_history
+from forge.errors import ForgeError
 from forge.observe import logs
 from forge.observe.progress import Progress, to_stream
 from forge.store.workspace import Workspace
 from forge.tasks.on_ray import TaskCounts, TaskSet, build_tasks
-from jobs.tasks.settings import settings
-from jobs.wiring import EnvironmentFactory, ProviderFactory, sweep
+from jobs import preflight
+from jobs.improve import kept
+from jobs.tasks.means import means_of
+from jobs.wiring import ProviderFactory, sweep
 from sandboxes.pick import pick
 
 
 def main(argv: Sequence[str]) -> int:
     """Exit code of the job: 0, or that of a `ForgeError`, whose sentence goes to standard error."""
-    logs.set_up("WARNING")
     try:
-        run(*settings(argv))
+        config = kept(configuration.load([Path(a) for a in argv if "=" not in a], [a for a in argv if "=" in a]))
+        preflight.check_tasks(config, local_ray=False)
+        logs.set_up("WARNING")
+        run(config)
     except ForgeError as error:
         print(f"forge: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
-def run(config: ForgeConfig, repos: Sequence[str]) -> TaskSet:
-    """Derive the tasks of these folders on the Ray that this process belongs to, and print the table."""
+def run(config: ForgeConfig) -> TaskSet:
+    """Derive tasks of `history.repos` on the Ray that this process belongs to, and print the table."""
     ray.init(logging_level="ERROR", log_to_driver=False, ignore_reinit_error=True)
     progress = Progress(to_stream(sys.stdout), every_s=float(os.environ.get("FORGE_PROGRESS_S", "5")))
+    repos = {Path(path).name: Path(path) for path in config.history.repos}
     sandbox = pick(config.sandbox.kind)
-    if sandbox.trusted_only:
-        raise EnvironmentLackError(f"repositories need Docker or bubblewrap, and here is neither: {sandbox.why}; see forge doctor")
     provider = ProviderFactory(kind=sandbox.name)
-    asyncio.run(sweep(provider))
     with Workspace.open(config.workspace_path) as workspace:
-        progress.say(f"  workspace {workspace.root}\n  sandbox: {sandbox.name} ({sandbox.why})")
-        with progress.phase("derive", "commits, each run before and after") as phase:
+        again = (workspace.tasks / "journal.jsonl").exists()
+        progress.say(f"  workspace {workspace.root}{' (goes on from what is there)' if again else ''}")
+        progress.say(f"  sandbox: {sandbox.name} ({sandbox.why})")
+        asyncio.run(sweep(provider))
+        with progress.phase("derive", f"commits of {', '.join(repos)}, each run before and after") as phase:
 
             def show(counts: TaskCounts) -> None:
                 phase.total(counts.planned, unit="commits")
                 phase.at(counts.tried, now=f"{sum(counts.found.values())} proven")
 
-            found = build_tasks(
-                {Path(repo).name: Path(repo) for repo in repos},
-                workspace.tasks,
-                workspace.trees,
-                config.tasks,
-                open_history=open_history,
-                make_provider=provider,
-                run_id=f"derive-{os.getpid()}",
-                limits=config.sandbox.limits,
-                seed=config.seed,
-                workers=config.sandbox.workers,
-                make_environments=EnvironmentFactory(),
-                progress=show,
-            )
+            found = build_tasks(repos, workspace.tasks, config.tasks, means_of(config, provider, workspace, "derive"), progress=show)
             phase.result(f"{len(found.tasks)} tasks from {found.counts.tried} commits")
         show_table(found, workspace.tasks / "tasks.parquet")
     return found

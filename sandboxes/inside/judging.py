@@ -11,6 +11,7 @@ def judge(ids: Sequence[str], events: bytes, token: str, status: int) -> dict[st
     """The fields of a `TestRun` from the pipe's bytes and the exit status; every doubt makes it incomplete."""
     outcomes: dict[str, str] = {}
     messages: dict[str, str] = {}
+    lines: dict[str, int] = {}
     doubts: list[str] = []
     collected: list[str] | None = None
     end: int | None = None
@@ -23,13 +24,14 @@ def judge(ids: Sequence[str], events: bytes, token: str, status: int) -> dict[st
         elif "end" in event:
             end = int(event["end"])
         else:
-            _record(event, outcomes, messages, doubts)
+            _record(event, outcomes, messages, lines, doubts)
     doubts += _final_doubts(ids, collected, outcomes, end, status)
     return {
         "outcomes": {name: outcomes.get(name, "missing") for name in _asked(ids, collected or [], outcomes)},
         "complete": not doubts,
         "reason": "; ".join(dict.fromkeys(doubts)),
         "messages": {name: text for name, text in messages.items() if name in outcomes},
+        "lines": {name: line for name, line in lines.items() if name in outcomes},
     }
 
 
@@ -49,13 +51,15 @@ def _once(before: list[str] | None, names: list[str], doubts: list[str]) -> list
     return names
 
 
-def _record(event: dict[str, Any], outcomes: dict[str, str], messages: dict[str, str], doubts: list[str]) -> None:
+def _record(event: dict[str, Any], outcomes: dict[str, str], messages: dict[str, str], lines: dict[str, int], doubts: list[str]) -> None:
     name = event.get("id") or event.get("broken") or ""
     if name in outcomes:
         doubts.append(f"two outcomes of {name}")
     outcomes[name] = "error" if "broken" in event else event.get("outcome", "error")
     if event.get("message"):
         messages[name] = event["message"]
+    if isinstance(event.get("line"), int) and event["line"] > 0:
+        lines[name] = event["line"]
 
 
 def _final_doubts(ids: Sequence[str], collected: list[str] | None, outcomes: dict[str, str], end: int | None, status: int) -> list[str]:

@@ -16,6 +16,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
@@ -164,6 +165,7 @@ class _Reporter:
         self.begin(set(), -1, "")
         self._open: dict[str, tuple[str, str]] = {}
         self._notes: dict[str, str] = {}
+        self._lines: dict[str, int] = {}
 
     def begin(self, ids: set[str], fd: int, token: str) -> None:
         self._ids = ids
@@ -193,9 +195,12 @@ class _Reporter:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+        report = yield
+        # Only now: for unittest's cases pytest fills the exception in while it makes the report.
         if call.excinfo is not None:
             self._notes[item.nodeid] = f"{call.excinfo.typename}: {call.excinfo.value}"[:MESSAGE_CHARS]
-        return (yield)
+            self._lines[item.nodeid] = _line_of(call.excinfo.tb, str(item.path))
+        return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         outcome: str = report.outcome if report.when == "call" or report.outcome != "failed" else "error"
@@ -204,7 +209,8 @@ class _Reporter:
             self._open[report.nodeid] = (outcome, self._notes.get(report.nodeid, "") if outcome in ("failed", "error") else "")
         if report.when == "teardown":
             outcome, message = self._open.pop(report.nodeid)
-            self.emit(id=report.nodeid, outcome=outcome, message=message)
+            line = self._lines.get(report.nodeid, 0) if message else 0
+            self.emit(id=report.nodeid, outcome=outcome, message=message, line=line)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, exitstatus: int) -> None:
@@ -227,6 +233,15 @@ class _NarrowFolder(pytest.Directory):
                 yield from self.ihook.pytest_collect_file(file_path=self.path / name, parent=self)
             elif collector := self.ihook.pytest_collect_directory(path=self.path / name, parent=self):
                 yield collector
+
+
+def _line_of(traceback: TracebackType | None, path: str) -> int:
+    """The line of a test's file that an exception came through first, that is in the test itself; 0 when it never did."""
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == path:
+            return traceback.tb_lineno
+        traceback = traceback.tb_next
+    return 0
 
 
 def _last_words(longrepr: object) -> str:

@@ -222,7 +222,7 @@ def test_a_plain_path_stays_below_any_folder(path: str) -> None:
 
 IDS = ["t.py::a", "t.py::b"]
 GOOD = b'{"collected": ["t.py::a", "t.py::b"], "token": "k"}\n{"id": "t.py::a", "outcome": "passed", "message": "", "token": "k"}\n'
-LAST = b'{"id": "t.py::b", "outcome": "failed", "message": "no", "token": "k"}\n'
+LAST = b'{"id": "t.py::b", "outcome": "failed", "message": "no", "line": 7, "token": "k"}\n'
 END = b'{"end": 1, "token": "k"}\n'
 
 
@@ -233,6 +233,7 @@ def test_a_whole_run_is_complete() -> None:
         "complete": True,
         "reason": "",
         "messages": {"t.py::b": "no"},
+        "lines": {"t.py::b": 7},
     }
 
 

@@ -20,7 +20,7 @@ from forge.mining.history import open_history
 from forge.records import Limits, Task
 from forge.seams import FindEnvironment
 from forge.store.trees import TreeStore
-from forge.tasks.on_ray import ENVIRONMENTS, TaskSet, build_tasks
+from forge.tasks.on_ray import ENVIRONMENTS, Means, TaskSet, build_tasks
 from jobs.wiring import EnvironmentFactory, ProviderFactory, known_environments
 from sandboxes.grading import BoxGrader
 from sandboxes.pick import pick
@@ -96,13 +96,15 @@ def derive(root: Path) -> TaskSet:
     return build_tasks(
         {name: root / name for name in KINDS},
         root / "out" / "tasks",
-        root / "out" / "trees",
         CONFIG,
-        open_history=open_history,
-        make_provider=ProviderFactory(kind=pick("auto").name),
-        make_environments=EnvironmentFactory(),
-        run_id="strange",
-        limits=Limits(command_s=10.0),
+        Means(
+            open_history=open_history,
+            make_provider=ProviderFactory(kind=pick("auto").name),
+            make_environments=EnvironmentFactory(),
+            trees=root / "out" / "trees",
+            run_id="strange",
+            limits=Limits(command_s=10.0),
+        ),
     )
 
 

@@ -14,7 +14,7 @@ from forge.fakes.sandbox import FakeProvider
 from forge.mining.history import open_history
 from forge.records import Task
 from forge.store.parquet import read_tasks
-from forge.tasks.on_ray import TaskCounts, TaskSet, build_tasks, heldout_files
+from forge.tasks.on_ray import Means, TaskCounts, TaskSet, build_tasks, heldout_files
 from tests.small_repos import practice
 
 CONFIG = TasksConfig(train=12, heldout=8, transfer=4, proof_runs=1)
@@ -38,14 +38,10 @@ def build(root: Path, repos: dict[str, Path], config: TasksConfig = CONFIG, seen
     return build_tasks(
         repos,
         root / "tasks",
-        root / "trees",
         config,
-        open_history=open_history,
-        make_provider=FakeProvider,
-        run_id="test",
-        transfer={"far"},
         # The fake runs tests in the worker's own process, where two runs at once would share modules.
-        concurrency=1,
+        Means(open_history=open_history, make_provider=FakeProvider, trees=root / "trees", run_id="test", concurrency=1),
+        transfer={"far"},
         progress=seen.append if seen is not None else None,
     )
 
@@ -91,13 +87,9 @@ def test_an_interrupted_run_ends_with_the_same_tasks(running_ray: None, tmp_path
         build_tasks(
             repos,
             tmp_path / "cut" / "tasks",
-            tmp_path / "cut" / "trees",
             CONFIG,
-            open_history=open_history,
-            make_provider=FakeProvider,
-            run_id="test",
+            Means(open_history=open_history, make_provider=FakeProvider, trees=tmp_path / "cut" / "trees", run_id="test", concurrency=1),
             transfer={"far"},
-            concurrency=1,
             progress=stop,
         )
     assert without_proof(build(tmp_path / "cut", repos).tasks) == without_proof(whole.tasks)

@@ -96,7 +96,7 @@ def test_a_taken_port_is_named_with_its_key() -> None:
         second.close()
         others = [f"ray.port={free[0]}", f"ray.dashboard_port={free[1]}"]  # a run on this machine may hold the default ports
         with pytest.raises(EnvironmentLackError, match=rf"port {port} \(serve\.port\) is taken; choose another with serve\.port=NUMBER"):
-            preflight.check_ports(load([], [f"serve.port={port}", *others]))
+            preflight.check_ports(preflight.ports(load([], [f"serve.port={port}", *others])))
 
 
 def test_a_config_that_holds_a_gpu_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
