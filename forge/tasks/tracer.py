@@ -58,7 +58,7 @@ def main() -> None:
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     import pytest
 
-    if sys.version_info < (3, 10):
+    if not hasattr(CodeType, "co_lines"):
         return  # older Pythons do not say which lines a function has: then nothing is known
     asked = json.loads(sys.argv[1])
     tracer = Tracer(os.path.abspath(asked["source"]))

@@ -18,7 +18,7 @@ from forge.store.parquet import read_tasks
 from forge.store.trees import TreeStore
 from forge.tasks.on_ray import ALL, Injected, Means, TaskCounts, inject_tasks
 from jobs.tasks import inject as job
-from jobs.tasks.inject_cli import resolved
+from jobs.tasks.launch import resolved
 from tests.small_repos import practice
 
 INJECT = InjectConfig(count=10, max_failing=0.9)
@@ -66,7 +66,9 @@ def test_an_interrupted_run_goes_on_and_more_tasks_keep_the_first_ones(running_r
 
 def test_the_job_plants_in_real_boxes_and_shows_a_table(running_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     repo = practice(tmp_path / "small").path
-    config = resolved([str(repo), "sandbox.workers=1", "tasks.proof_runs=1"], tmp_path / "made", {"count": 3, "max_failing": 0.9}, 0)
+    config = resolved(
+        [str(repo), "sandbox.workers=1", "tasks.proof_runs=1"], tmp_path / "made", [], {"inject.count": 3, "inject.max_failing": 0.9}
+    )
     found = job.run(config)
     assert len(found.tasks) == 3
     shown = capsys.readouterr().out
@@ -79,6 +81,6 @@ def test_the_job_plants_in_real_boxes_and_shows_a_table(running_ray: None, tmp_p
 
 def test_repositories_without_a_usable_bug_are_one_sentence(running_ray: None, tmp_path: Path) -> None:
     repo = practice(tmp_path / "small").path
-    config = resolved([str(repo)], tmp_path / "none", {"max_failing": 0.01, "per_function": 1, "attempts": 1}, 0)
-    with pytest.raises(HistoryError, match="no planted bug became a task; refused: .*too visible"):
+    config = resolved([str(repo), "inject.per_function=1", "inject.attempts=1"], tmp_path / "none", [], {"inject.max_failing": 0.01})
+    with pytest.raises(HistoryError, match=r"no planted bug became a task; refused: .*too visible"):
         job.run(config)
