@@ -159,6 +159,18 @@ class Proof(Record):
     seconds: float = 0.0
 
 
+class Twin(Record):
+    """A hidden test in a version that must fail where the test passes: it finds out reports that were made up."""
+
+    path: str
+    name: str
+    """Qualified name of the test function, such as `TestThing.test_a`."""
+    kind: Literal["inverted", "changed"]
+    """Passes only if the test's body raises, or expects something else."""
+    source: str
+    """The whole altered function under its old name, not indented."""
+
+
 class Task(Record):
     """An executable task: a tree, a statement, hidden tests, and the proof that gold solves it.
 
@@ -187,6 +199,8 @@ class Task(Record):
     proof: Proof | None = None
     environment: str = ""
     """Id of the environment that its code runs in; empty for forge's own Python."""
+    twins: tuple[Twin, ...] = ()
+    """Proven with gold; none where no hidden test takes one."""
 
 
 class AdapterRef(Record):
@@ -245,6 +259,8 @@ class Verdict(Record):
     reason: str
     failed_ids: tuple[str, ...] = ()
     seconds: float = 0.0
+    flags: tuple[str, ...] = ()
+    """What a reader of the patch should look at; by itself it fails nothing."""
 
 
 class Trajectory(Record):

@@ -1,18 +1,23 @@
 """A candidate becomes a task when running shows it: fails without gold, passes with it, the same each time.
 
-Both states run in boxes of the provider that is passed in. What a flaky test said is dropped and counted.
+Both states run in boxes of the provider that is passed in. What a flaky test said is dropped and counted. Twins of hidden
+tests are proven there too: with gold in place, in the arrangement in which a grade runs them, each must fail.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from forge.errors import TaskError
-from forge.records import Drop, FileEdit, Limits, Proof, Record, Side, Task, TestRun
+from forge.exam.arrange import arrange
+from forge.exam.twins import twins_of
+from forge.records import Drop, FileEdit, Limits, Proof, Record, Side, Task, TestRun, Twin
 from forge.seams import Sandbox, SandboxProvider
 from forge.tasks.candidate import Candidate
 from forge.tasks.reach import Reach, command, parse
@@ -24,8 +29,6 @@ _PATIENCE = 4.0
 """A planted bug may make tests this many times slower than gold before they count as hanging."""
 _LEAST_S = 2.0
 NOTHING_KEPT = "no test passes in both states"
-
-
 NOTHING_FAILS = "no test fails only without gold"
 ENDLESS = "tests do not finish with gold"
 ILL = "no test passes with gold"
@@ -54,32 +57,17 @@ class Prover:
     async def gold(self, candidate: Candidate) -> Runs:
         """The tests' runs with gold in place. The same for all bugs planted into one tree, so it may be kept."""
         files = (*candidate.broken, *candidate.gold, *candidate.tests)
-        return await self._run(candidate, files, timeout_s=None, worth_repeating=lambda run: run.complete)
+        async with self._box(candidate) as box:
+            return await self._run(box, _test_files(candidate), files, lambda run: run.complete)
 
     async def prove(self, candidate: Candidate, side: Side, gold: Runs | None = None, visibility: Visibility | None = None) -> Task | Drop:
         """The task, or why it is none. Raises `SandboxError` when a box, not the candidate, failed."""
         where = candidate.commit or f"{candidate.gold[0].path}:{candidate.operator}"
-        after = gold or await self.gold(candidate)
-        if reason := _unfit(after):
-            return Drop(sha=where, reason=reason)
-
-        # A run without gold in which everything passes already says that this is no task.
-        def worth_repeating(run: TestRun) -> bool:
-            return _fails(after, run) and not (visibility and visibility.refusal(run, after.runs[0]))
-
-        before = await self._without_gold(candidate, after, worth_repeating)
-        reason = _unsound(before) or (visibility.refusal(before.runs[0], after.runs[0]) if visibility else "")
-        if reason:
-            return Drop(sha=where, reason=reason)
-        verdict = compare(before.runs, after.runs)
-        if verdict.reason == NOTHING_KEPT and candidate.suite and (kept := await self._always_passing(candidate)):
-            verdict = verdict.model_copy(update={"pass_to_pass": kept, "reason": ""})
-        if verdict.reason:
-            return Drop(sha=where, reason=verdict.reason)
-        try:
-            return _task(candidate, side, verdict, before, after)
-        except TaskError as error:
-            return Drop(sha=where, reason=str(error))
+        async with self._box(candidate) as box:
+            try:
+                return await self._proven(box, candidate, side, gold, visibility)
+            except TaskError as error:
+                return Drop(sha=where, reason=str(error))
 
     async def notice(self, candidate: Candidate, gold: Runs, visibility: Visibility, tests: Sequence[str] = ()) -> str:
         """Why a single run says that the tests do not notice these bugs as they should; empty when they do.
@@ -88,7 +76,8 @@ class Prover:
         """
         if reason := _unfit(gold):
             return reason
-        before = await self._without_gold(candidate, gold, lambda _: False, tests)
+        async with self._box(candidate) as box:
+            before = await self._without_gold(box, candidate, gold, lambda _: False, tests)
         if tests:
             first = before.runs[0]
             passing = {name: outcome for name, outcome in gold.runs[0].outcomes.items() if name not in tests}
@@ -99,57 +88,90 @@ class Prover:
 
     async def reach(self, candidate: Candidate, source: str) -> Reach | None:
         """What the candidate's tests reach in a source file with gold in place; `None` when that cannot be found out."""
-        box = await self._open(candidate)
-        try:
+        async with self._box(candidate) as box:
             await box.write(candidate.tests)
             return parse(await box.run(command(source, _test_files(candidate))))
-        finally:
-            await box.close()
 
-    async def _without_gold(
-        self, candidate: Candidate, after: Runs, worth_repeating: Callable[[TestRun], bool], tests: Sequence[str] = ()
-    ) -> Runs:
-        limit = max(_LEAST_S, _PATIENCE * max(run.seconds for run in after.runs))
-        files = (*candidate.broken, *candidate.tests)
-        return await self._run(candidate, files, timeout_s=limit, worth_repeating=worth_repeating, tests=tests)
+    async def _proven(self, box: Sandbox, candidate: Candidate, side: Side, gold: Runs | None, visibility: Visibility | None) -> Task:
+        """The task; `box` is a fresh one. Raises `TaskError` with the reason why it is none."""
+        if gold is None:
+            # Most commits that are no tasks change nothing that tests notice: one run says so.
+            first = await self._run(box, _test_files(candidate), (*candidate.broken, *candidate.tests), lambda _: False)
+            _refuse(NOTHING_FAILS if _all_pass(first.runs[0]) else "")
+        after = gold or await self.gold(candidate)
+        _refuse(_unfit(after))
 
-    async def _run(
-        self,
-        candidate: Candidate,
-        files: Sequence[FileEdit],
-        *,
-        timeout_s: float | None,
-        worth_repeating: Callable[[TestRun], bool],
-        tests: Sequence[str] = (),
-    ) -> Runs:
-        paths = tests or _test_files(candidate)
-        start = time.monotonic()
-        box = await self._open(candidate)
-        try:
-            await box.write(files)
-            runs = [await box.run_tests(paths, timeout_s=timeout_s)]
-            if worth_repeating(runs[0]):
-                runs += [await box.run_tests(paths, timeout_s=timeout_s, hash_seed=seed) for seed in range(1, self._count)]
-        finally:
-            await box.close()
-        return Runs(runs=tuple(runs), seconds=time.monotonic() - start)
+        # A run without gold in which everything passes already says that this is no task.
+        def worth_repeating(run: TestRun) -> bool:
+            return _fails(after, run) and not (visibility and visibility.refusal(run, after.runs[0]))
+
+        before = await self._without_gold(box, candidate, after, worth_repeating)
+        _refuse(_unsound(before) or (visibility.refusal(before.runs[0], after.runs[0]) if visibility else ""))
+        verdict = compare(before.runs, after.runs)
+        if verdict.reason == NOTHING_KEPT and candidate.suite and (kept := await self._always_passing(candidate)):
+            verdict = verdict.model_copy(update={"pass_to_pass": kept, "reason": ""})
+        _refuse(verdict.reason)
+        task = _task(candidate, side, verdict, before, after)
+        return task.model_copy(update={"twins": await self._twins(box, task, _limit(after))})
+
+    async def _twins(self, box: Sandbox, task: Task, limit: float) -> tuple[Twin, ...]:
+        """Twins that fail with gold while all hidden tests pass beside them; `box` has run without gold and ends with it."""
+        twins = twins_of(task.tests, task.fail_to_pass)
+        if not twins:
+            return ()
+        own = {edit.path for edit in task.tests}
+        ids = [id_ for id_ in (*task.fail_to_pass, *task.pass_to_pass) if id_.partition("::")[0] in own]
+        exam = arrange(task.tests, ids, twins, random.Random(task.id))
+        await box.write((*task.gold, *exam.files))
+        run = await box.run_tests([*(exam.stand_ins.get(id_, id_) for id_ in ids), *exam.twins], timeout_s=limit)
+        if not run.complete or any(run.outcomes.get(exam.stand_ins.get(id_, id_)) != "passed" for id_ in ids):
+            return ()
+        bad = {twin for id_, twin in exam.twins.items() if run.outcomes.get(id_) != "failed"}
+        return tuple(twin for twin in twins if twin not in bad)
 
     async def _always_passing(self, candidate: Candidate) -> tuple[str, ...]:
         """Ids of the rest of the suite that pass in both states: what a patch must not break when its own tests say nothing."""
         passing: list[set[str]] = []
         for files in ((*candidate.broken, *candidate.gold, *candidate.tests), (*candidate.broken, *candidate.tests)):
-            box = await self._open(candidate)
-            try:
-                await box.write(files)
-                run = await box.run_tests(candidate.suite)
-            finally:
-                await box.close()
+            async with self._box(candidate) as box:
+                run = (await self._run(box, candidate.suite, files, lambda _: False)).runs[0]
             passing.append({name for name, outcome in run.outcomes.items() if outcome == "passed"} if run.complete else set())
         return tuple(sorted(passing[0] & passing[1]))
 
-    async def _open(self, candidate: Candidate) -> Sandbox:
+    async def _without_gold(
+        self,
+        box: Sandbox,
+        candidate: Candidate,
+        after: Runs,
+        worth_repeating: Callable[[TestRun], bool],
+        tests: Sequence[str] = (),
+    ) -> Runs:
+        files = (*candidate.broken, *candidate.tests)
+        return await self._run(box, tests or _test_files(candidate), files, worth_repeating, _limit(after))
+
+    async def _run(
+        self,
+        box: Sandbox,
+        tests: Sequence[str],
+        files: Sequence[FileEdit],
+        worth_repeating: Callable[[TestRun], bool],
+        timeout_s: float | None = None,
+    ) -> Runs:
+        start = time.monotonic()
+        await box.write(files)
+        runs = [await box.run_tests(tests, timeout_s=timeout_s)]
+        if worth_repeating(runs[0]):
+            runs += [await box.run_tests(tests, timeout_s=timeout_s, hash_seed=seed) for seed in range(1, self._count)]
+        return Runs(runs=tuple(runs), seconds=time.monotonic() - start)
+
+    @asynccontextmanager
+    async def _box(self, candidate: Candidate) -> AsyncIterator[Sandbox]:
         tree = self._trees(candidate.tree)
-        return await self._provider.open(tree, limits=self._limits, run_id=self._run_id, environment=candidate.environment)
+        box = await self._provider.open(tree, limits=self._limits, run_id=self._run_id, environment=candidate.environment)
+        try:
+            yield box
+        finally:
+            await box.close()
 
 
 class Comparison(Record):
@@ -221,6 +243,20 @@ def _id(candidate: Candidate, setup: Sequence[FileEdit], verdict: Comparison) ->
 
 def _said(name: str, runs: Sequence[TestRun]) -> set[str]:
     return {run.outcomes.get(name, "missing") for run in runs}
+
+
+def _refuse(reason: str) -> None:
+    if reason:
+        raise TaskError(reason)
+
+
+def _limit(after: Runs) -> float:
+    """Seconds that a run without gold may take."""
+    return max(_LEAST_S, _PATIENCE * max(run.seconds for run in after.runs))
+
+
+def _all_pass(run: TestRun) -> bool:
+    return run.complete and bool(run.outcomes) and all(outcome in ("passed", "skipped") for outcome in run.outcomes.values())
 
 
 def _fails(after: Runs, run: TestRun) -> bool:

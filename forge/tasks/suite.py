@@ -7,12 +7,12 @@ import configparser
 import contextlib
 import re
 import tomllib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from forge.errors import TaskError
+from forge.exam.functions import functions_of, parse, span
 from forge.stages.symbols import is_test_path
 
-TestNode = ast.FunctionDef | ast.AsyncFunctionDef
 _ROOTS = ("src", "lib")
 _BENCHMARKS = re.compile(r"(bench|benchmarks?|perf|performance|asv_bench|docs?|examples?)/")
 
@@ -74,31 +74,31 @@ def functions_in(ids: Iterable[str], path: str) -> list[str]:
 def source_of(text: str, names: Collection[str]) -> str:
     """Source of the named test functions, in order; empty when the file does not parse."""
     lines = text.splitlines(keepends=True)
-    spans = [_span(node) for name, node in _tests(_parse(text)) if name in names]
+    spans = [span(node) for name, node in functions_of(parse(text)) if name in names]
     return "\n".join(_dedented("".join(lines[first - 1 : last])) for first, last in spans)
 
 
 def without(text: str, names: Collection[str]) -> str:
     """A test file without the named functions; a class that would be empty goes with them. Raises `TaskError`."""
-    tree = _parse(text)
+    tree = parse(text)
     if tree is None:
         raise TaskError("a test file does not parse")
-    spans = [_span(node) for name, node in _tests(tree) if name in names]
+    spans = [span(node) for name, node in functions_of(tree) if name in names]
     for cls in (node for node in tree.body if isinstance(node, ast.ClassDef)):
-        inside = [_span(member) for member in cls.body]
-        if all(span in spans for span in inside):
-            spans.append(_span(cls))
+        inside = [span(member) for member in cls.body]
+        if all(place in spans for place in inside):
+            spans.append(span(cls))
     gone = {number for first, last in spans for number in range(first, last + 1)}
     kept = [line for number, line in enumerate(text.splitlines(keepends=True), 1) if number not in gone]
     rest = "".join(kept).rstrip("\n") + "\n" if kept else ""
-    if _parse(rest) is None:
+    if parse(rest) is None:
         raise TaskError("a test file does not parse without its hidden tests")
     return rest
 
 
 def top_level_names(source: str) -> set[str]:
     """Functions, classes and variables that a module defines at its top level; none when it does not parse."""
-    tree = _parse(source)
+    tree = parse(source)
     found: set[str] = set()
     for node in tree.body if tree else []:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -110,24 +110,9 @@ def top_level_names(source: str) -> set[str]:
 
 def imported_names(source: str) -> set[str]:
     """Names that `from … import` statements at a module's top level ask for."""
-    tree = _parse(source)
+    tree = parse(source)
     imports = [node for node in (tree.body if tree else []) if isinstance(node, ast.ImportFrom)]
     return {alias.name for node in imports for alias in node.names}
-
-
-def _tests(tree: ast.Module | None) -> Iterator[tuple[str, TestNode]]:
-    for node in tree.body if tree else []:
-        if isinstance(node, TestNode):
-            yield node.name, node
-        elif isinstance(node, ast.ClassDef):
-            for member in node.body:
-                if isinstance(member, TestNode):
-                    yield f"{node.name}.{member.name}", member
-
-
-def _span(node: ast.stmt) -> tuple[int, int]:
-    decorators = getattr(node, "decorator_list", [])
-    return min([node.lineno, *(decorator.lineno for decorator in decorators)]), node.end_lineno or node.lineno
 
 
 def _dedented(source: str) -> str:
@@ -136,7 +121,7 @@ def _dedented(source: str) -> str:
 
 
 def _imports(text: str) -> frozenset[str]:
-    tree = _parse(text)
+    tree = parse(text)
     found: set[str] = set()
     for node in ast.walk(tree) if tree else []:
         if isinstance(node, ast.Import):
@@ -153,10 +138,3 @@ def _module(path: str) -> str:
 
 def _stem(path: str) -> str:
     return path.rsplit("/", 1)[-1].removesuffix(".py").removeprefix("test_").removesuffix("_test")
-
-
-def _parse(text: str) -> ast.Module | None:
-    try:
-        return ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None

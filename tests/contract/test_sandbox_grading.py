@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from sandboxes.confined import ConfinedProvider
 from sandboxes.grading import BoxGrader, make_exam, verdict_key
 from sandboxes.inside.judging import judge
 from sandboxes.local import LocalProvider
-from sandboxes.paths import graded_edits, is_dropped, plain_path
+from sandboxes.paths import Look, graded_edits, is_dropped, look_into, plain_path
 
+NOTHING_THERE: Look = lambda _: ""  # noqa: E731
 GOLD = FileEdit(path="pkg/calc.py", content="def add(a, b):\n    return a + b\n")
 TESTS = FileEdit(
     path="tests/test_calc.py",
@@ -150,7 +152,7 @@ def test_every_box_of_a_grade_is_closed(tree: Path, task: Task) -> None:
 
 def test_files_of_an_exam_are_set_up_then_patch_then_hidden_tests(task: Task) -> None:
     setup = FileEdit(path="pkg/calc.py", content="broken")
-    exam = make_exam(task.model_copy(update={"setup": (setup,)}), [GOLD, TESTS])
+    exam = make_exam(task.model_copy(update={"setup": (setup,)}), [GOLD, TESTS], NOTHING_THERE, random.Random(0))
     assert exam.files == (setup, GOLD, TESTS)
     assert exam.dropped == ("tests/test_calc.py",)
 
@@ -195,20 +197,30 @@ def test_a_verdict_key_depends_on_what_the_verdict_depends_on_and_on_nothing_els
     ],
 )
 def test_paths_that_could_change_how_tests_run_are_dropped(path: str) -> None:
-    assert is_dropped(path)
+    assert is_dropped(path, NOTHING_THERE)
 
 
 @pytest.mark.parametrize(
     "path", ["pkg/calc.py", "pkg/json.py", "src/pkg/mod.py", "README.md", "pkg/testing.py", "latest.py", "contest_a.py"]
 )
 def test_source_is_not_dropped(path: str) -> None:
-    assert not is_dropped(path)
+    assert not is_dropped(path, NOTHING_THERE)
+
+
+def test_what_the_tree_has_already_is_source_but_folders_and_links_are_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "src" / "pkg").mkdir(parents=True)
+    (tmp_path / "src" / "json.py").write_text("")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    look = look_into(tmp_path)
+    assert not is_dropped("src/json.py", look) and is_dropped("json.py", look)
+    assert is_dropped("src/pkg", look) and is_dropped("link", look) and is_dropped("link/a.py", look)
 
 
 @given(st.lists(st.sampled_from(["a.py", "b/c.py", "conftest.py", "tests/test_a.py", "../x"])))
 def test_every_edit_is_either_kept_or_named_as_dropped(paths: list[str]) -> None:
     edits = [FileEdit(path=path, content=str(number)) for number, path in enumerate(paths)]
-    kept, dropped = graded_edits(edits, {"b/c.py"})
+    kept, dropped = graded_edits(edits, {"b/c.py"}, NOTHING_THERE)
     assert [edit.path for edit in kept] == [path for path in paths if path == "a.py"]
     assert len(kept) + len(dropped) == len(edits)
 

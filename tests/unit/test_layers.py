@@ -3,7 +3,7 @@
 L4  jobs ─► everything                          nobody imports jobs
 L3  serve, sandboxes ─► L0, L1                  never each other
 L2  mining, tasks, training, endpoint, rollouts, evals, rounds, export, nano ─► L0, L1
-L1  config, store, observe, stages, fakes ─► L0
+L1  config, store, observe, stages, exam, fakes ─► L0
 L0  records, seams, errors                      standard library and pydantic only
 """
 
@@ -28,6 +28,7 @@ LAYERS = {
     "forge.store": 1,
     "forge.observe": 1,
     "forge.stages": 1,
+    "forge.exam": 1,
     "forge.fakes": 1,
     "forge.mining": 2,
     "forge.tasks": 2,

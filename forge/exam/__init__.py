@@ -1,0 +1,8 @@
+"""What a grade asks, and what the answers must be: hidden tests with twins among them.
+
+    functions.py  the test functions of a file: where each stands, the text around them
+    twins.py      hidden tests → altered versions that must fail
+    arrange.py    hidden tests and twins → files as a grading box gets them, and what each id must end as
+
+In: test files as text, exact node ids, a source of chance. Out: `Twin`s, test files. It runs nothing and reads no file.
+"""
