@@ -16,7 +16,7 @@ from sandboxes.local import PROGRAM, extra_path
 from sandboxes.owners import owner_is_dead, owner_mark
 
 OWNER_LABEL, RUN_LABEL = "forge.owner", "forge.run"
-_NOT_LOGGED: Any = {"Type": "none", "Config": {}}
+NOT_LOGGED: Any = {"Type": "none", "Config": {}}
 
 
 def create(
@@ -46,7 +46,7 @@ def create(
             read_only=True,
             cap_drop=["ALL"],
             auto_remove=True,
-            log_config=_NOT_LOGGED,
+            log_config=NOT_LOGGED,
             security_opt=_security(client, namespaces=namespaces),
             **limits,
         )

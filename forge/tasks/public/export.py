@@ -101,6 +101,7 @@ def recipe(base: str) -> str:
             f"RUN git --version || ({git})",
             f"ADD work.tar {WORKDIR}/",
             f"WORKDIR {WORKDIR}",
+            "RUN git update-index -q --refresh",
             "LABEL forge=task",
             "",
         ]
