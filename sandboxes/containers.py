@@ -93,6 +93,14 @@ def sweep(client: docker.DockerClient) -> int:
     return len(dead)
 
 
+def remove_own(client: docker.DockerClient, run_id: str) -> None:
+    """Remove the containers that this very process has of a run."""
+    labels = [f"{RUN_LABEL}={run_id}", f"{OWNER_LABEL}={owner_mark()}"]
+    with contextlib.suppress(docker.errors.DockerException, OSError):
+        for found in client.api.containers(all=True, filters={"label": labels}):
+            remove(client, found["Id"])
+
+
 def _security(client: docker.DockerClient, *, namespaces: bool) -> list[str]:
     options = ["no-new-privileges"]
     if namespaces:

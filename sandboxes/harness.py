@@ -95,8 +95,10 @@ class Harness:
         return history.judge(image, done.output).model_copy(update={"seconds": round(done.seconds, 3)})
 
     async def close(self) -> None:
-        """Let go of the engine."""
-        self._threads.shutdown(wait=True)
+        """End what still runs, and let go of the engine."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(containers.remove_own, self._client, self._run_id)
+        await asyncio.to_thread(self._threads.shutdown)
         self._client.close()
 
     async def _call(self, function: Callable[[], T]) -> T:

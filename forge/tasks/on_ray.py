@@ -78,7 +78,7 @@ def build_tasks(
     Fewer tasks than wanted is a result: look at `counts`. Needs a running Ray whose workers see all these folders.
     """
     planned, places = _plan(repos, open_history, config, transfer, seed)
-    journal = Journal(output / "journal.jsonl", _fingerprint(places, config, transfer, seed))
+    journal = Journal(output / "journal.jsonl", _fingerprint(places, config, transfer, seed), Tried)
     state = _State(planned, config, journal, progress)
     arguments = (places, open_history, make_provider, str(trees), config, limits or Limits(), seed, run_id)
     actors: list[Any] = []
@@ -119,7 +119,7 @@ def spread_of(tasks: Collection[Task]) -> dict[str, dict[str, int]]:
 class _State:
     """The driver's bookkeeping."""
 
-    def __init__(self, planned: Plan, config: TasksConfig, journal: Journal, progress: Callable[[TaskCounts], None] | None) -> None:
+    def __init__(self, planned: Plan, config: TasksConfig, journal: Journal[Tried], progress: Callable[[TaskCounts], None] | None) -> None:
         self._plan = planned
         self._wanted: dict[Side, int] = {"train": config.train, "heldout": config.heldout, "transfer": config.transfer}
         self._journal = journal

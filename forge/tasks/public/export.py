@@ -34,7 +34,9 @@ def export(task: Task, files: Mapping[str, bytes], *, base: str = BASE) -> Insta
     work = work_tree(task, files)
     commit = repository(work).commit
     failing, passing = _cut(task.fail_to_pass, task.pass_to_pass)
-    tests = patch_of(work, task.tests)
+    fix, tests = patch_of(work, task.gold), patch_of(work, task.tests)
+    if not fix:
+        raise TaskError("its solution changes nothing")
     if START in tests or END in tests:
         raise TaskError("its tests hold the marks by which swebench cuts a log")
     instance = Instance(
@@ -46,7 +48,7 @@ def export(task: Task, files: Mapping[str, bytes], *, base: str = BASE) -> Insta
         image=image_name(commit, base),
         workdir=WORKDIR,
         statement=task.statement,
-        gold_patch=patch_of(work, task.gold),
+        gold_patch=fix,
         test_patch=tests,
         fail_to_pass=failing,
         pass_to_pass=passing,
