@@ -22,7 +22,7 @@ from forge.tasks.public.harbor_export import harbor_instance
 from forge.tasks.public.predictions import predictions
 from forge.tasks.public.save import save, save_folder, save_rows
 from forge.tasks.public.sets import HARBOR, write_row
-from forge.tasks.public.swe_bench import version_5_row
+from forge.tasks.public.swe_bench import WORKDIR, version_5_row
 from jobs.tasks import tables
 from jobs.tasks.sources import Source, read_source
 from sandboxes.image_store import ImageStore
@@ -71,7 +71,7 @@ class _Exporter:
         return number, self._refused
 
     def _swe_bench(self) -> int:
-        rows = [_row(instance) for instance in self._source.instances if self._is_told_by_log(instance)]
+        rows = [_row(instance) for instance in self._source.instances if self._fits(instance)]
         for task in self._source.tasks:
             files = self._files(task)
             try:
@@ -105,8 +105,11 @@ class _Exporter:
         if self._store is not None and self._store.identity(name) is None:
             self._store.build(name, files)
 
-    def _is_told_by_log(self, instance: Instance) -> bool:
-        reason = "its start is not its image's" if instance.bug_patch else "" if instance.log_parser else "it is not graded by a log"
+    def _fits(self, instance: Instance) -> bool:
+        """Whether SWE-bench 5 has a place for all that the instance is."""
+        reason = "its start is not its image's" if instance.bug_patch else ""
+        reason = reason or ("" if instance.log_parser else "it is not graded by a log")
+        reason = reason or ("" if instance.workdir == WORKDIR else f"its repository is not at {WORKDIR}")
         self._refused[reason] += bool(reason)
         return not reason
 

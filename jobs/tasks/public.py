@@ -25,8 +25,9 @@ def import_set(
 ) -> int:
     """Take tasks of a public set into a workspace.
 
-    Known are SWE-bench (up to 4, and 5), SWE-Gym, SWE-smith, R2E-Gym, SWE-rebench V2 and Harbor's task folders. A bad row is
-    counted with its reason and left out. Importing again adds to what is there; rows with the same id are replaced.
+    Known are SWE-bench (up to 4, and 5), SWE-Gym, SWE-smith, R2E-Gym, SWE-rebench V2 and Harbor's task folders.
+    A bad row is counted with its reason and left out.
+    Importing again adds to what is there; rows with the same id are replaced.
 
     forge tasks import swe-gym/train.parquet --check
 
@@ -49,8 +50,9 @@ def export_tasks(
 ) -> int:
     """Give tasks out in a public format.
 
-    forge's own tasks become instances of SWE-bench 5, which swebench's harness loads and grades, or Harbor's folders. Their images
-    hold the work tree as one commit without history: the build contexts are written beside OUTPUT, and --build builds them.
+    forge's own tasks become instances of SWE-bench 5, which swebench's harness loads and grades, or Harbor's folders.
+    Their images hold the work tree as one commit without history.
+    The build contexts are written beside OUTPUT, and --build builds them.
 
     forge tasks export workspace/mine tasks.jsonl --build
 
@@ -74,9 +76,10 @@ def verify_tasks(
 ) -> int:
     """Prove tasks: their own solution passes, doing nothing fails, and their images hold no history.
 
-    forge's own tasks are graded in boxes. Instances of public sets are graded by their own script in a container of their image,
-    which is the weaker kind: a patch could forge it. Ends with what was verified, what was refused and why, and which images hold
-    more than one commit. The same command again goes on where it ended; the exit code is 0 when all is proven.
+    forge's own tasks are graded in boxes.
+    Instances of public sets are graded by their own script in a container of their image: the weaker kind, a patch could forge it.
+    Ends with what was verified, what was refused and why, and which images hold more than one commit.
+    The same command again goes on where it ended; the exit code is 0 when all is proven.
 
     forge tasks verify workspace/mine --runs 3
 

@@ -15,6 +15,7 @@ from swebench.harness.utils import load_swebench_dataset, make_test_spec
 
 from forge.tasks.public.commit import repository
 from forge.tasks.public.export import image_name, work_tree
+from forge.tasks.public.harbor import read_folder
 from jobs import cli
 from tests.docker.images import BASE, base_image, built, removed
 from tests.public_rows import FILES, TESTS, swe_bench_5
@@ -80,8 +81,7 @@ def test_an_image_with_history_is_named(exported: Path, tmp_path: Path, capsys: 
     subprocess.run(words, input=recipe.encode(), check=True, capture_output=True, timeout=120)
     (tmp_path / "rows.json").write_text(json.dumps([swe_bench_5(image=HISTORY)]))
     code, said = verify(tmp_path / "rows.json", capsys)
-    assert code == 1 and "1 of 1 verified" in said and f"{HISTORY}: 2 commits; its commit has a parent" not in said
-    assert f"{HISTORY}: 2 commits" in said
+    assert code == 1 and "1 of 1 verified" in said and f"{HISTORY}: 2 commits" in said
 
 
 def test_harbor_folders_of_tasks_are_built_and_verified(image: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,8 +89,8 @@ def test_harbor_folders_of_tasks_are_built_and_verified(image: str, tmp_path: Pa
     assert cli.main(["tasks", "export", str(source), str(tmp_path / "folders"), "--to", "harbor", "--base", BASE]) == 0
     capsys.readouterr()
     code, said = verify(tmp_path / "folders", capsys, "--build")
-    made = said.partition("forge-harbor:")[2][:16]
-    assert code == 0 and "1 of 1 verified" in said and "proven: one orphan commit 1" in said, (said, made)
+    removed(read_folder(tmp_path / "folders" / task().id).image)
+    assert code == 0 and "1 of 1 verified" in said and "proven: one orphan commit 1" in said, said
 
 
 def test_swebenchs_own_runner_resolves_gold_and_nothing_else(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ _BATCH = 256
 
 
 class Loaded(Record):
-    """Instances in their order, each id once, and how many rows were refused by reason."""
+    """Instances in their order, each id of a set once, and how many rows were refused by reason."""
 
     instances: tuple[Instance, ...]
     refused: dict[str, int] = {}
@@ -50,7 +50,7 @@ def load(path: Path, name: str | None = None, split: str = "", *, seen: Callable
 
 def collect(rows: Iterable[Any], read: Callable[[Any], Instance], *, seen: Callable[[int], None] | None = None) -> Loaded:
     """The instances of `rows`; what `read` refuses with `TaskError` and ids that came before are counted."""
-    found: dict[str, Instance] = {}
+    found: dict[tuple[str, str], Instance] = {}
     refused: Counter[str] = Counter()
     for number, row in enumerate(rows, 1):
         try:
@@ -58,9 +58,10 @@ def collect(rows: Iterable[Any], read: Callable[[Any], Instance], *, seen: Calla
         except TaskError as error:
             refused[str(error)] += 1
         else:
-            if instance.id in found:
+            key = instance.set, instance.id
+            if key in found:
                 refused["the same id again"] += 1
-            found.setdefault(instance.id, instance)
+            found.setdefault(key, instance)
         if seen:
             seen(number)
     return Loaded(instances=tuple(found.values()), refused=dict(refused))
