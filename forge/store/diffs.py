@@ -13,6 +13,7 @@ from forge.records import Record
 
 _NO_NEWLINE = "\\ No newline at end of file\n"
 _HUNK = re.compile(r"@@ -(\d+(?:,\d+)?) \+(\d+(?:,\d+)?) @@(.*)", re.DOTALL)
+_BOTH_QUOTED = re.compile(r'("(?:[^"\\]|\\.)*") ("(?:[^"\\]|\\.)*")')
 _SAFE = re.compile(r'[^\x00-\x1f"\\\x7f-\U0010ffff]+')
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _QUOTED = re.compile(r"\\([0-7]{3}|.)|([^\\]+)", re.DOTALL)
@@ -159,9 +160,8 @@ def _names_of_header(head: str) -> tuple[str, str]:
     if renamed := _name(head, "rename from "):
         return f"a/{renamed}", f"b/{_name(head, 'rename to ')}"
     line = head.partition("\n")[0].removeprefix("diff --git ")
-    if line.startswith('"'):
-        old, _, new = line.rpartition(" ")
-        old, new = _unquoted(old), _unquoted(new)
+    if quoted := _BOTH_QUOTED.fullmatch(line):
+        old, new = _unquoted(quoted[1]), _unquoted(quoted[2])
     else:
         old, new = line[: len(line) // 2], line[len(line) // 2 + 1 :]
     gone, made = "\ndeleted file mode" in head, "\nnew file mode" in head

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from forge.errors import ConfigError
+from forge.errors import ConfigError, SandboxError
 from forge.observe.progress import PhaseProgress, Progress
 from forge.observe.screen import Screen
 from forge.records import Instance
@@ -43,7 +43,7 @@ def import_into(source: str, into: Path, named: str | None, split: str, *, hub: 
 def images_missing(progress: Progress, instances: Sequence[Instance], *, pull: bool) -> list[str]:
     """The images that the local engine lacks, in the order in which they are needed; pulled first when that is asked for.
 
-    An image that cannot be pulled raises `SandboxError`. Registries say how large one is only when its pull has begun.
+    One that cannot be pulled is said, and stays missing. Registries tell how large an image is only when its pull has begun.
     """
     store = ImageStore()
     try:
@@ -51,29 +51,39 @@ def images_missing(progress: Progress, instances: Sequence[Instance], *, pull: b
             names = list(dict.fromkeys(instance.image for instance in instances))
             missing = store.missing(names)
             phase.result(f"{len(names) - len(missing)} of {len(names)} are here")
-        if not missing or not pull:
-            return missing
-        with progress.phase("pull", f"{len(missing)} images") as phase:
-            phase.total(len(missing), unit="images")
-            fetched = sum(_pull(store, name, phase) for name in missing)
-            phase.result(f"{len(missing)} images, {fetched / 2**30:.1f} GB")
-        return []
+        return _pulled(store, progress, missing) if pull and missing else missing
     finally:
         store.close()
 
 
+def _pulled(store: ImageStore, progress: Progress, names: Sequence[str]) -> list[str]:
+    """Those of `names` that could not be pulled."""
+    failed: list[str] = []
+    fetched = 0
+    with progress.phase("pull", f"{len(names)} images") as phase:
+        phase.total(len(names), unit="images")
+        for name in names:
+            try:
+                fetched += _pull(store, name, phase)
+            except SandboxError as error:
+                failed.append(name)
+                progress.say(f"  {error}")
+            phase.advance()
+        phase.result(f"{len(names) - len(failed)} of {len(names)} images, {fetched / 2**30:.1f} GB")
+    return failed
+
+
 def _pull(store: ImageStore, name: str, phase: PhaseProgress) -> int:
     """Bytes fetched."""
-    last = 0
+    fetched = 0
 
     def told(done: int, total: int) -> None:
-        nonlocal last
-        last = done
+        nonlocal fetched
+        fetched = done
         phase.now(f"{name} {done / 2**30:.2f} of {total / 2**30:.2f} GB")
 
     store.pull(name, told)
-    phase.advance()
-    return last
+    return fetched
 
 
 def _load(progress: Progress, source: str, named: str | None, split: str, *, hub: bool) -> Loaded:

@@ -28,6 +28,8 @@ class Source:
     instances: Sequence[Instance]
     journal: Path
     trees: TreeStore | None = None
+    generated: frozenset[str] = frozenset()
+    """Repositories that forge generated: code that may run in a sandbox that is for trusted code only."""
     refused: dict[str, int] = field(default_factory=dict)
 
 
@@ -57,7 +59,8 @@ def _workspace(path: Path) -> Source:
     instances = [instance for file in public_files(workspace) for instance in read_records(file, Instance)]
     if not tasks and not instances:
         raise ConfigError(f"{path} holds no tasks yet; make some with forge improve, or take some in with forge tasks import")
-    return Source(tasks, instances, workspace.tasks / "verified.jsonl", TreeStore(workspace.trees))
+    generated = frozenset(folder.name for folder in (path / "repositories").glob("*"))
+    return Source(tasks, instances, workspace.tasks / "verified.jsonl", TreeStore(workspace.trees), generated)
 
 
 def _kind(path: Path) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from forge.errors import SandboxError
+from forge.errors import EnvironmentLackError, SandboxError
 from forge.observe.progress import PhaseProgress, Progress
 from forge.observe.screen import Screen
 from forge.records import Instance, Limits, Task
@@ -28,7 +28,7 @@ from sandboxes.grading import BoxGrader, verdict_key
 from sandboxes.harness import LIMITS, Attempt, Harness, gold, instance_key
 from sandboxes.history import History
 from sandboxes.image_store import ImageStore
-from sandboxes.pick import pick
+from sandboxes.pick import Choice, pick
 
 RUN = "verify"
 OWN = "forge"
@@ -81,8 +81,8 @@ class Verifier:
     async def run(self, progress: Progress) -> tuple[list[Verified], list[History], Counter[str]]:
         """(a proof of each task, what each image holds, what boxes failed by their sentence)."""
         journal = Journal(self._source.journal, _FORMAT, Verified)
+        provider = fit_for(self._source, pick()).make() if self._source.tasks else None
         harness = Harness(self._limits, run_id=RUN, workers=self._workers) if self._instances else None
-        provider = pick().make() if self._source.tasks else None
         try:
             jobs = []
             if provider is not None and self._source.trees is not None:
@@ -167,6 +167,14 @@ class Verifier:
         trees = self._source.trees
         names = dict.fromkeys(task.tree for task in self._source.tasks)
         return [_tree_history(tree, trees.files(tree)) for tree in names] if trees is not None else []
+
+
+def fit_for(source: Source, choice: Choice) -> Choice:
+    """The sandbox, when it is strong enough for what the source's tasks run; else raises `EnvironmentLackError`."""
+    strange = next((task.repo for task in source.tasks if task.repo not in source.generated), None)
+    if choice.trusted_only and strange is not None:
+        raise EnvironmentLackError(f"{strange} is code that forge did not generate, and {choice.why}; start Docker, or install bubblewrap")
+    return choice
 
 
 def _tree_history(tree: str, files: dict[str, bytes]) -> History:

@@ -23,6 +23,7 @@ CASES: dict[str, tuple[dict[str, str | None], dict[str, str | None]]] = {
     "form feed and unicode lines": ({"a.py": "x\fy\u2028z\nw\n"}, {"a.py": "x\fy\u2028zz\nw\n"}),
     "blank in the name": ({"a b/c d.py": "x\n"}, {"a b/c d.py": "y\n"}),
     "strange names": ({'ä\t"q".py': "x\n"}, {'ä\t"q".py': "y\n"}),
+    "strange and empty": ({}, {"\u00e4 b.py": "", "c d.py": ""}),
     "lines like headers": ({"a.sql": "-- a\n-- b\nc\n"}, {"a.sql": "++ a\n-- b\nd\n"}),
 }
 

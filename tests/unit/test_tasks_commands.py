@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from forge.errors import SandboxError, TaskError
+from forge.errors import EnvironmentLackError, SandboxError, TaskError
+from forge.fakes.sandbox import FakeProvider
 from forge.records import Instance, Outcome, Trajectory, Verdict
 from forge.store.parquet import read_records, write_trajectories
 from forge.tasks.public.save import save_rows
 from forge.tasks.public.verified import Verified, counted, verify
 from jobs import cli
 from jobs.tasks.sources import read_source
+from jobs.tasks.verifying import fit_for
+from sandboxes.pick import Choice
 from tests.public_rows import ROWS, harbor_folder, swe_bench, swe_gym
 from tests.public_tasks import task, workspace
 
@@ -129,3 +132,13 @@ def test_proofs_are_counted_by_set_and_reason() -> None:
     (one, other) = counted([Verified(key="x", id="x", set="b"), *entries])
     assert (one.set, one.tasks, one.verified, one.refused, one.seconds, one.weak) == ("a", 3, 1, {"fails": 2}, 1.0, True)
     assert (other.verified, other.refused, other.weak) == (1, {}, False)
+
+
+def test_strange_code_is_not_run_in_a_sandbox_for_trusted_code(tmp_path: Path) -> None:
+    weak = Choice(name="fake", why="nothing else works here", trusted_only=True, make=FakeProvider)
+    source = read_source(workspace(tmp_path / "own", task()))
+    with pytest.raises(EnvironmentLackError, match="someone/maths is code that forge did not generate, and nothing else works here"):
+        fit_for(source, weak)
+    (tmp_path / "own/repositories/practice-1").mkdir(parents=True)
+    own = read_source(workspace(tmp_path / "own", task(repo="practice-1")))
+    assert fit_for(own, weak) is weak
