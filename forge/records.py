@@ -203,6 +203,49 @@ class Task(Record):
     """Proven with gold; none where no hidden test takes one."""
 
 
+class Attachment(Record):
+    """One file that travels with an instance, as base64 of its bytes."""
+
+    path: str
+    data: str
+    executable: bool = False
+
+
+class Instance(Record):
+    """A task of a public set: an image that holds its repository, and a script of its own that grades it.
+
+    The start is the image's `workdir` with `bug_patch` applied; `gold_patch` solves it from there. `eval_script` puts
+    the hidden tests in place by itself. All patches are unified diffs as git writes them.
+    """
+
+    id: str
+    set: str
+    """Which set it is from, one of the names of `forge.tasks.public.sets`."""
+    repo: str
+    base_commit: str
+    version: str = ""
+    image: str
+    workdir: str
+    statement: str
+    gold_patch: str = ""
+    gold_script: str = ""
+    """Bash that solves it, where a set ships its solution as a script."""
+    test_patch: str = ""
+    bug_patch: str = ""
+    fail_to_pass: tuple[str, ...] = ()
+    pass_to_pass: tuple[str, ...] = ()
+    expected: dict[str, str] = {}
+    """The status of every test after the fix, for `eval_type` `status_map`."""
+    eval_script: str
+    eval_type: Literal["pass_and_fail", "fail_only", "status_map", "reward"]
+    """How the log is judged: by the two lists of tests, by their failures only, by `expected`, or by a reward file."""
+    log_parser: str = ""
+    """Name of swebench's parser of the log, for the first two kinds."""
+    attachments: tuple[Attachment, ...] = ()
+    fields: str = "{}"
+    """JSON of what the row says beyond all this, and of how it said it: with it the very row can be written again."""
+
+
 class AdapterRef(Record):
     """One immutable adapter version; `model_id` (such as `generation@r2-3f9c`) is its name on the endpoint."""
 
@@ -261,6 +304,8 @@ class Verdict(Record):
     seconds: float = 0.0
     flags: tuple[str, ...] = ()
     """What a reader of the patch should look at; by itself it fails nothing."""
+    weak: bool = False
+    """Read from a log or a file that the code under test could write, as public sets are graded."""
 
 
 class Trajectory(Record):

@@ -12,5 +12,6 @@ chosen and wired to seams; nothing imports `jobs`, and no decision about data or
     loop.py       its phases in order: prepare.py before the rounds, rollouts.py in them, canary.py before an evaluation
     context.py    what the phases share; wiring.py  which implementation stands behind each seam
     summary.py    what a finished run says: the record of the report, and the table
+    tasks/        forge tasks: import, export, verify
     explain.py    every config key with its meaning; nano.py  the base again from its recipe
 """

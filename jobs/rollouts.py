@@ -9,7 +9,7 @@ from forge.observe.metrics import QUEUE, log_rollout
 from forge.records import AdapterRef, Outcome, Task
 from forge.rollouts.on_ray import RolloutPool
 from forge.rollouts.rollout import Assignment
-from forge.tasks.on_ray import ENVIRONMENTS, TaskSet
+from forge.tasks.on_ray import TaskSet
 from jobs.canary import check_adapters
 from jobs.context import RunContext
 from jobs.serving import Serving
@@ -77,7 +77,7 @@ class RolloutSteps:
                 urls=dict(urls),
                 bases={name: str(folder) for name, folder in run.bases.items()},
                 trees=str(run.workspace.trees),
-                environments=str(run.workspace.tasks / ENVIRONMENTS),
+                tasks=str(run.workspace.tasks),
                 hidden=dict(hidden_files(self._taskset.heldout_files)),
                 run_id=run.run_id,
             )

@@ -18,6 +18,7 @@ from forge.rollouts.rollout import Runner
 from forge.seams import Environments, FindEnvironment, SandboxProvider, TrainJob
 from forge.stages import REGISTRY
 from forge.store.trees import TreeStore
+from forge.tasks.on_ray import ENVIRONMENTS, INJECTED_ENVIRONMENTS
 from forge.training.base import locate
 from sandboxes.environments import Shelf
 from sandboxes.grading import BoxGrader
@@ -40,15 +41,16 @@ class EnvironmentFactory(Record):
         return Shelf()
 
 
-def known_environments(path: Path) -> FindEnvironment:
-    """The environments that a file of `build_tasks` lists, each made ready on this machine when first asked for."""
+def known_environments(tasks: Path) -> FindEnvironment:
+    """The environments that are listed in the folder of tasks, each made ready on this machine when first asked for."""
     ready: dict[str, Environment] = {}
 
     def find(name: str) -> Environment | None:
         if name and name not in ready:
-            listed = {entry["id"]: Environment.model_validate(entry) for entry in json.loads(path.read_text())} if path.exists() else {}
+            files = [tasks / file for file in (ENVIRONMENTS, INJECTED_ENVIRONMENTS) if (tasks / file).exists()]
+            listed = {entry["id"]: Environment.model_validate(entry) for file in files for entry in json.loads(file.read_text())}
             if name not in listed:
-                raise SandboxError(f"{path} does not list the environment {name}; run forge tasks derive again")
+                raise SandboxError(f"{tasks} does not list the environment {name}; run forge tasks derive again")
             try:
                 ready[name] = Shelf().find(listed[name])
             except TaskError as error:
@@ -66,8 +68,8 @@ class RunnerFactory(Record):
     urls: dict[str, str]
     bases: dict[str, str]
     trees: str
-    environments: str
-    """File that lists the environments of the tasks; none when it is not there."""
+    tasks: str
+    """Folder of the tasks, which lists their environments."""
     hidden: dict[str, tuple[str, ...]]
     """Held-out files by repository: not shown to rollouts whose turns may become training rows."""
     run_id: str
@@ -77,7 +79,7 @@ class RunnerFactory(Record):
         tokens = {name: BaseTokenizer(Path(folder)) for name, folder in self.bases.items()}
         trees = TreeStore(Path(self.trees))
         provider = self.provider()
-        environments = known_environments(Path(self.environments))
+        environments = known_environments(Path(self.tasks))
         return Runner(
             model=EndpointModel(self.urls, stages=base_of),
             tokenizers={stage: tokens[base] for stage, base in base_of.items()},

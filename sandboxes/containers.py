@@ -16,7 +16,7 @@ from sandboxes.local import PROGRAM, extra_path
 from sandboxes.owners import owner_is_dead, owner_mark
 
 OWNER_LABEL, RUN_LABEL = "forge.owner", "forge.run"
-_NOT_LOGGED: Any = {"Type": "none", "Config": {}}
+NOT_LOGGED: Any = {"Type": "none", "Config": {}}
 
 
 def create(
@@ -46,7 +46,7 @@ def create(
             read_only=True,
             cap_drop=["ALL"],
             auto_remove=True,
-            log_config=_NOT_LOGGED,
+            log_config=NOT_LOGGED,
             security_opt=_security(client, namespaces=namespaces),
             **limits,
         )
@@ -91,6 +91,14 @@ def sweep(client: docker.DockerClient) -> int:
     for container in dead:
         remove(client, container)
     return len(dead)
+
+
+def remove_own(client: docker.DockerClient, run_id: str) -> None:
+    """Remove the containers that this very process has of a run."""
+    labels = [f"{RUN_LABEL}={run_id}", f"{OWNER_LABEL}={owner_mark()}"]
+    with contextlib.suppress(docker.errors.DockerException, OSError):
+        for found in client.api.containers(all=True, filters={"label": labels}):
+            remove(client, found["Id"])
 
 
 def _security(client: docker.DockerClient, *, namespaces: bool) -> list[str]:

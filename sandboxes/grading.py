@@ -22,7 +22,6 @@ from forge.seams import FindEnvironment, SandboxProvider, own_python
 from sandboxes.paths import Look, graded_edits, is_reserved, look_into
 from sandboxes.suspicion import flags_of
 
-
 SITTINGS = 8
 """Grades of a patch that brings in means to forge: who has to guess which version is the test is right once in 2^8 (0.4 %)."""
 

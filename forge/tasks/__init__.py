@@ -10,6 +10,7 @@
     plan.py       the units of work in the order in which they count: repositories, modules and functions take turns
     journal.py    what an earlier run finished
     on_ray.py     all of it on Ray actors, until the targets are met
+    public/       tasks of public sets in, our own out in their formats
 
 It never grades an agent's patch and never reads a repository but through the `History` seam.
 """

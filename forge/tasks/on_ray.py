@@ -112,7 +112,7 @@ def build_tasks(
     Fewer tasks than wanted is a result: look at `counts`. Needs a running Ray whose workers see all these folders.
     """
     planned, places = _plan(repos, means.open_history, partial(plan, config=config, transfer=transfer, seed=means.seed))
-    journal = Journal(output / "journal.jsonl", _fingerprint(places, config, transfer, means.seed))
+    journal = Journal(output / "journal.jsonl", _fingerprint(places, config, transfer, means.seed), Tried)
     wanted = {"train": config.train, "heldout": config.heldout, "transfer": config.transfer}
     state = _State(planned, wanted, journal, progress)
     _carry_out(state, Workplace(_with_environments(places, means, plain), output / "trials", config, means))
@@ -153,7 +153,7 @@ def inject_tasks(
     """
     planned, places = _plan(repos, means.open_history, partial(sample, config=config, inject=inject, seed=means.seed))
     settings = inject.model_dump_json(exclude={"count"})
-    journal = Journal(output / "injected.jsonl", _fingerprint(places, config, (settings,), means.seed))
+    journal = Journal(output / "injected.jsonl", _fingerprint(places, config, (settings,), means.seed), Tried)
     state = _State(planned, {ALL: inject.count}, journal, progress)
     _carry_out(state, Workplace(_with_environments(places, means), output / "trials", config, means, inject))
     found = state.chosen()
@@ -185,7 +185,9 @@ def spread_of(tasks: Collection[Task]) -> dict[str, dict[str, int]]:
 class _State:
     """The driver's bookkeeping."""
 
-    def __init__(self, planned: Plan, wanted: Mapping[str, int], journal: Journal, progress: Callable[[TaskCounts], None] | None) -> None:
+    def __init__(
+        self, planned: Plan, wanted: Mapping[str, int], journal: Journal[Tried], progress: Callable[[TaskCounts], None] | None
+    ) -> None:
         """`wanted` has a number for each side, or one for `ALL`."""
         self._plan = planned
         self._wanted = dict(wanted)

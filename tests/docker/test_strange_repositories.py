@@ -20,7 +20,7 @@ from forge.mining.history import open_history
 from forge.records import Limits, Task
 from forge.seams import FindEnvironment
 from forge.store.trees import TreeStore
-from forge.tasks.on_ray import ENVIRONMENTS, Means, TaskSet, build_tasks
+from forge.tasks.on_ray import Means, TaskSet, build_tasks
 from jobs.wiring import EnvironmentFactory, ProviderFactory, known_environments
 from sandboxes.grading import BoxGrader
 from sandboxes.pick import pick
@@ -127,7 +127,7 @@ def test_a_second_run_takes_all_of_it_from_the_journal(derived: tuple[TaskSet, P
 
 def test_the_tasks_are_graded_in_their_environments(derived: tuple[TaskSet, Path]) -> None:
     found, root = derived
-    environments: FindEnvironment = known_environments(root / "out" / "tasks" / ENVIRONMENTS)
+    environments: FindEnvironment = known_environments(root / "out" / "tasks")
 
     async def verdicts(task: Task) -> tuple[bool, bool]:
         provider = pick("auto").make()

@@ -241,14 +241,14 @@ def test_a_unit_whose_boxes_keep_failing_is_lost_not_refused(tmp_path: Path) -> 
 
 def test_the_journal_survives_a_torn_line_and_starts_afresh_for_other_settings(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    journal = Journal(path, "one")
+    journal = Journal(path, "one", Tried)
     journal.add(Tried(key="a", task=None, refused={"x": 1}))
     journal.add(Tried(key="b", task=None))
     journal.close()
     path.write_text(path.read_text()[:-9])
-    again = Journal(path, "one")
+    again = Journal(path, "one", Tried)
     assert list(again.tried) == ["a"]
     again.add(Tried(key="c", task=None))
     again.close()
-    assert list(Journal(path, "one").tried) == ["a", "c"]
-    assert Journal(path, "two").tried == {}
+    assert list(Journal(path, "one", Tried).tried) == ["a", "c"]
+    assert Journal(path, "two", Tried).tried == {}
