@@ -40,7 +40,8 @@ class Tracer:
         left = self._left[code]
         if left is None:
             return None
-        self.begun[code.co_firstlineno].add(self._test)
+        if code.co_name != "<module>":
+            self.begun[code.co_firstlineno].add(self._test)
         return self._line if left else None
 
     def _line(self, frame: FrameType, event: str, _argument: Any) -> Any:
