@@ -172,4 +172,4 @@ def _plain(content: bytes) -> str | None:
         text = content.decode()
     except UnicodeDecodeError:
         return None
-    return text if text.splitlines() == text.removesuffix("\n").split("\n") else None
+    return text if not text or text.splitlines() == text.removesuffix("\n").split("\n") else None

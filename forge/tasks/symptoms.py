@@ -74,17 +74,13 @@ def _innermost(function: ast.stmt, line: int) -> ast.stmt:
 
 
 def _subject(steps: Sequence[ast.stmt], names: Collection[str], imported: Collection[str]) -> str:
-    """What a person would say is wrong: what the nearest step calls of the broken functions, else of the package."""
+    """What a person would say is wrong: what the nearest step uses of the broken functions, else what it calls of the package."""
     for step in steps:
         spoken = [_dotted(node) for node in ast.walk(step) if isinstance(node, ast.Name | ast.Attribute)]
-        found = [name for name in spoken if name.split(".")[-1] in names]
-        if found:
-            name = min(found, key=len)
+        broken = sorted((name for name in spoken if name.split(".")[-1] in names), key=len)
+        called = [name for name in _called(step) if name.split(".")[0] in imported]
+        for name in [*broken[:1], *called[:1]]:
             return f"{name}()" if name in _called(step) else name
-    for step in steps:
-        found = [name for name in _called(step) if name.split(".")[0] in imported]
-        if found:
-            return f"{found[0]}()"
     return ", ".join(sorted(names)[:3])
 
 

@@ -24,6 +24,7 @@ class Reporter:
         self._token = token
         self._open: Dict[str, Tuple[str, str]] = {}
         self._notes: Dict[str, str] = {}
+        self._lines: Dict[str, int] = {}
 
     def emit(self, **event: object) -> None:
         event["token"] = self._token
@@ -46,9 +47,11 @@ class Reporter:
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_makereport(self, item: Any, call: Any) -> Any:
+        yield
+        # Only now: for unittest's cases pytest fills the exception in while it makes the report.
         if call.excinfo is not None:
             self._notes[item.nodeid] = "{}: {}".format(call.excinfo.typename, call.excinfo.value)[:MESSAGE_CHARS]
-        yield
+            self._lines[item.nodeid] = line_of(call.excinfo.tb, str(item.fspath))
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         outcome = report.outcome if report.when == "call" or report.outcome != "failed" else "error"
@@ -57,11 +60,21 @@ class Reporter:
             self._open[report.nodeid] = (outcome, self._notes.get(report.nodeid, "") if outcome in ("failed", "error") else "")
         if report.when == "teardown":
             outcome, message = self._open.pop(report.nodeid)
-            self.emit(id=report.nodeid, outcome=outcome, message=message)
+            line = self._lines.get(report.nodeid, 0) if message else 0
+            self.emit(id=report.nodeid, outcome=outcome, message=message, line=line)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         self.emit(end=int(exitstatus))
+
+
+def line_of(traceback: Any, path: str) -> int:
+    """The line of a test's file that an exception came through first, that is in the test itself; 0 when it never did."""
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == path:
+            return int(traceback.tb_lineno)
+        traceback = traceback.tb_next
+    return 0
 
 
 def last_words(longrepr: object) -> str:
