@@ -42,7 +42,7 @@ mark=MARK
 stop() { echo "$mark $1"; exit 1; }
 apply() {
     git apply --whitespace=nowarn "$1" && return
-    command -v patch >/dev/null && patch --batch --forward --fuzz=5 -p1 -i "$1"
+    command -v patch >/dev/null && patch --unified --batch --forward --fuzz=5 -p1 -i "$1"
 }
 cd WORKDIR || stop "its image has no WORKDIR"
 [ -w . ] || stop "WORKDIR of its image is not root's to write"

@@ -17,6 +17,12 @@ _BOTH_QUOTED = re.compile(r'("(?:[^"\\]|\\.)*") ("(?:[^"\\]|\\.)*")')
 _SAFE = re.compile(r'[^\x00-\x1f"\\\x7f-\U0010ffff]+')
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _QUOTED = re.compile(r"\\([0-7]{3}|.)|([^\\]+)", re.DOTALL)
+_BINARY = "GIT binary patch\n"
+_BASE85 = re.compile(r"[A-Za-z][0-9A-Za-z!#$%&()*+;<=>?@^_`{|}~-]+\n|(literal|delta) \d+\n|\n")
+_HEADER = re.compile(
+    r"index |old mode |new mode |new file mode |deleted file mode |similarity index |dissimilarity index |rename (from|to) |copy (from|to) "
+    r"|--- |\+\+\+ |\\ |GIT binary patch\n|Binary files "
+)
 _ORDER = ("diff --git", "old mode", "new mode", "similarity", "rename from", "rename to")
 _SWAPPED = {
     "new file mode": "deleted file mode",
@@ -33,12 +39,9 @@ class FileDiff(Record):
 
     old: str | None
     new: str | None
+    paths: tuple[str, ...]
+    """Every path that any of its headers names: whichever of them a program believes, it is among these."""
     text: str
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """Every path it touches, both of a rename."""
-        return tuple(dict.fromkeys(path for path in (self.old, self.new) if path is not None))
 
 
 def diff(before: Mapping[str, str | None], after: Mapping[str, str | None]) -> str:
@@ -48,12 +51,12 @@ def diff(before: Mapping[str, str | None], after: Mapping[str, str | None]) -> s
 
 
 def split(patch: str) -> list[FileDiff]:
-    """The files of a diff in its order; text before the first file is left out.
+    """The files of a diff in its order, each with `diff --git` headers, or with a plain `---`/`+++` pair alone.
 
-    Understands `diff --git` headers, and plain `---`/`+++` pairs where a diff has none.
+    A file's text is its headers and hunks and nothing else: what stands between files could be a diff in another format,
+    which some programs would apply.
     """
-    start = "diff --git " if re.search(r"^diff --git ", patch, re.MULTILINE) else "--- "
-    return [_named("".join(lines)) for lines in _sections(patch, start)]
+    return [_named("".join(lines)) for lines in _sections(patch)]
 
 
 def joined(files: list[FileDiff]) -> str:
@@ -110,21 +113,25 @@ def _unquoted(path: str) -> str:
     return found.decode("utf-8", "surrogateescape")
 
 
-def _sections(patch: str, start: str) -> Iterator[list[str]]:
+def _sections(patch: str) -> Iterator[list[str]]:
     """Lines of each file; a hunk's lines are counted, so that a changed line cannot pass for a header."""
     lines: list[str] = []
     left = [0, 0]
+    hunks = False
     for line in _lines(patch):
-        inside = left != [0, 0]
-        if inside:
+        if left != [0, 0]:
             _count(line, left)
-        elif found := _HUNK.match(line):
-            left = [_length(found[1]), _length(found[2])]
-        elif line.startswith(start):
+            lines.append(line)
+            continue
+        plain = line.startswith("--- ") and (hunks or not lines)
+        if plain or line.startswith("diff --git "):
             if lines:
                 yield lines
-            lines = []
-        if lines or (line.startswith(start) and not inside):
+            lines, hunks = [line], False
+        elif lines and (found := _HUNK.match(line)):
+            left, hunks = [_length(found[1]), _length(found[2])], True
+            lines.append(line)
+        elif lines and (_HEADER.match(line) or (_BINARY in lines and _BASE85.fullmatch(line))):
             lines.append(line)
     if lines:
         yield lines
@@ -144,10 +151,14 @@ def _length(side: str) -> int:
 
 def _named(text: str) -> FileDiff:
     head = text.partition("\n@@ ")[0]
-    old, new = _name(head, "--- "), _name(head, "+++ ")
-    if old is None or new is None:
-        old, new = _names_of_header(head)
-    return FileDiff(old=_inside(old), new=_inside(new), text=text)
+    line = [_inside(name) for name in _names_of_line(head.partition("\n")[0])]
+    moved = [_name(head, f"{verb} {end} ") for verb in ("rename", "copy") for end in ("from", "to")]
+    sides: list[str | None] = []
+    for number, (sign, absent) in enumerate((("--- ", "\nnew file mode "), ("+++ ", "\ndeleted file mode "))):
+        said = _name(head, sign)
+        sides.append(_inside(said) if said is not None else None if absent in head else moved[number] or line[number])
+    paths = dict.fromkeys(path for path in (*sides, *line, *moved) if path is not None)
+    return FileDiff(old=sides[0], new=sides[1], paths=tuple(paths), text=text)
 
 
 def _name(head: str, start: str) -> str | None:
@@ -155,21 +166,24 @@ def _name(head: str, start: str) -> str | None:
     return None if found is None else _unquoted(found[1].rstrip("\r"))
 
 
-def _names_of_header(head: str) -> tuple[str, str]:
-    """Both names where there are no hunks: a rename, a change of mode, an empty or a binary file."""
-    if renamed := _name(head, "rename from "):
-        return f"a/{renamed}", f"b/{_name(head, 'rename to ')}"
-    line = head.partition("\n")[0].removeprefix("diff --git ")
+def _names_of_line(line: str) -> tuple[str | None, str | None]:
+    """Both names of a `diff --git` line; where they differ and hold blanks, git's own choice is the other headers'."""
+    if not line.startswith("diff --git "):
+        return None, None
+    line = line.removeprefix("diff --git ")
     if quoted := _BOTH_QUOTED.fullmatch(line):
-        old, new = _unquoted(quoted[1]), _unquoted(quoted[2])
-    else:
-        old, new = line[: len(line) // 2], line[len(line) // 2 + 1 :]
-    gone, made = "\ndeleted file mode" in head, "\nnew file mode" in head
-    return "/dev/null" if made else old, "/dev/null" if gone else new
+        return _unquoted(quoted[1]), _unquoted(quoted[2])
+    half = len(line) // 2
+    if line[2:half] == line[half + 3 :]:
+        return line[:half], line[half + 1 :]
+    old, _, new = line.rpartition(" b/")
+    return old, f"b/{new}"
 
 
-def _inside(name: str) -> str | None:
-    return None if name == "/dev/null" else name.partition("/")[2] if name[:2] in ("a/", "b/") else name
+def _inside(name: str | None) -> str | None:
+    if name is None or name == "/dev/null":
+        return None
+    return name.partition("/")[2] if name[:2] in ("a/", "b/") else name
 
 
 def _reversed(file: FileDiff) -> str:

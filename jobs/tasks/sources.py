@@ -15,7 +15,9 @@ from forge.seams import FindEnvironment, own_python
 from forge.store.parquet import read_records, read_tasks
 from forge.store.trees import TreeStore
 from forge.store.workspace import Workspace
+from forge.tasks.public.harbor import is_task_folder
 from forge.tasks.public.load import load
+from forge.tasks.public.task_repository import is_task_repository
 from jobs.wiring import known_environments
 
 PUBLIC = "public"
@@ -39,7 +41,7 @@ class Source:
 
 def read_source(path: Path, named: str | None = None, split: str = "") -> Source:
     """All that is at `path`; raises `ConfigError` when that is nothing, `StoreError` when it is damaged."""
-    if (path / "tasks").is_dir() and not (path / "task.toml").exists():
+    if (path / "tasks").is_dir() and not is_task_repository(path) and not is_task_folder(path):
         return _workspace(path)
     kind = _kind(path)
     journal = path.parent / f".{path.name}.verified.jsonl"

@@ -24,10 +24,11 @@ def base_image() -> str:
         pytest.skip(f"no container engine answers: {problem}")
     if subprocess.run(["docker", "image", "inspect", BASE], capture_output=True).returncode == 0:
         return BASE
-    if shutil.which("debootstrap", path="/usr/sbin:/usr/bin:/sbin") is None:
+    program = shutil.which("debootstrap", path="/usr/sbin:/usr/bin:/sbin")
+    if program is None:
         pytest.skip(f"there is no image {BASE}, and no debootstrap to make it with")
     with tempfile.TemporaryDirectory() as folder:
-        words = ["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", "bookworm", folder]
+        words = [program, "--variant=minbase", f"--include={_PACKAGES}", "bookworm", folder]
         made = subprocess.run(words, capture_output=True, text=True, timeout=600)
         if made.returncode:
             pytest.skip(f"there is no image {BASE}, and debootstrap cannot make it: {made.stdout.strip().splitlines()[-1:]}")

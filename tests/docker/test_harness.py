@@ -183,6 +183,7 @@ def test_an_image_of_one_orphan_commit_is_proven_and_any_history_is_found(images
         "a repository inside at ./inner/.git": "git init -q inner",
     }
     for reason, command in spoil.items():
+        removed(SPOILED)
         recipe = f"FROM {IMAGE}\nRUN cd /testbed && {command}\n"
         subprocess.run(
             ["docker", "build", "--network=none", "-q", "-t", SPOILED, "-"],

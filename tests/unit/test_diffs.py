@@ -86,6 +86,25 @@ def test_a_diff_without_git_headers_is_split_too() -> None:
     assert [file.paths for file in files] == [("x.py",), ("y.py",)]
 
 
+def test_nothing_hides_between_the_files_of_a_diff_or_behind_a_header() -> None:
+    honest = diff({"a.py": "1\n"}, {"a.py": "2\n"})
+    hidden = "--- a/conftest.py\n+++ b/conftest.py\n@@ -0,0 +1 @@\n+x\n"
+    assert [file.paths for file in split(honest + hidden + honest)] == [("a.py",), ("conftest.py",), ("a.py",)]
+    other = "*** conftest.py\n--- 0 ----\n*************** 1\n! x\nIndex: setup.cfg\n0a1\n> x\n.\n"
+    assert joined(split("words\n" + honest + other)).startswith(honest) and "> x" not in joined(split(honest + other))
+    lying = "diff --git a/a.py b/conftest.py\nrename from a.py\nrename to setup.cfg\n--- a/b.py\n+++ b/c.py\n@@ -1 +1 @@\n-1\n+2\n"
+    assert set(split(lying)[0].paths) == {"a.py", "conftest.py", "setup.cfg", "b.py", "c.py"}
+
+
+def test_a_binary_file_stays_whole(tmp_path: Path) -> None:
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    (tmp_path / "d b.bin").write_bytes(bytes(range(256)) * 3)
+    subprocess.run([*git, "add", "-A"], check=True)
+    patch = subprocess.run([*git, "diff", "--cached", "--binary"], check=True, capture_output=True, text=True).stdout
+    assert joined(split(patch)) == patch and split(patch)[0].paths == ("d b.bin",)
+
+
 TEXT = st.lists(st.sampled_from(["a\n", "b\n", "--- a\n", "+++ b\n", "@@ -1 +1 @@\n", "\n", "\r\n"]), max_size=12).map("".join)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import datasets
 import pytest
+from swebench.harness.utils import make_test_spec
+from swebench.task.repo import load_task_repo
 
 from forge.errors import ConfigError, TaskError
 from forge.records import Instance
@@ -15,6 +17,7 @@ from forge.tasks.public.harbor import read_folder
 from forge.tasks.public.load import load
 from forge.tasks.public.save import save, save_rows
 from forge.tasks.public.sets import read_row, write_row
+from jobs.tasks.sources import read_source
 from tests.public_rows import BROKEN, COMMIT, FAILING, FIXED, GOLD, PASSING, ROWS, TESTS, harbor_folder, r2e_gym, swe_bench, swe_smith
 
 IMAGES = {
@@ -56,6 +59,25 @@ def test_rows_come_from_a_saved_data_set_and_from_one_with_splits(tmp_path: Path
     assert [found.id for found in load(tmp_path / "split", split="test").instances] == ["psf__requests-1234"]
     with pytest.raises(ConfigError, match="no split train; it has dev, test"):
         load(tmp_path / "split", split="train")
+
+
+def test_a_task_repository_of_swe_bench_5_reads_as_swebench_reads_it(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        folder, row = tmp_path / f"tasks/task-{number}", ROWS["swe-bench-5"](instance_id=f"task-{number}")
+        folder.mkdir(parents=True)
+        files = {"gold.patch": "patch", "test.patch": "test_patch", "eval.sh": "eval_script", "problem_statement.md": "problem_statement"}
+        for name, column in files.items():
+            (folder / name).write_text(row.pop(column))
+        (folder / "hints.md").write_text(row.pop("hints_text"))
+        (folder / "tests.json").write_text(json.dumps({name: json.loads(row.pop(name)) for name in ("FAIL_TO_PASS", "PASS_TO_PASS")}))
+        (folder / "task.yaml").write_text(json.dumps(row | {"split": "dev" if number == 2 else "test"}))
+    (tmp_path / "sweb.yaml").write_text("datasets: []\n")
+    (tmp_path / "tasks/task-3/gold.patch").unlink()
+    loaded = load(tmp_path)
+    assert [found.id for found in loaded.instances] == ["task-1", "task-2"] and loaded.refused == {"no gold.patch": 1}
+    assert [write_row(found) for found in loaded.instances] == load_task_repo(str(tmp_path), ["task-1", "task-2"])
+    assert [found.id for found in load(tmp_path, split="dev").instances] == ["task-2"]
+    assert len(read_source(tmp_path).instances) == 2
 
 
 def test_bad_rows_are_counted_by_reason_and_good_ones_kept(tmp_path: Path) -> None:
@@ -116,8 +138,6 @@ def test_the_gold_of_r2e_gym_is_its_commit_without_tests(tmp_path: Path) -> None
 
 
 def test_a_row_without_a_script_gets_one_that_swebench_reads() -> None:
-    from swebench.harness.utils import make_test_spec
-
     for name in ("swe-bench", "swe-gym"):
         instance = read_row(ROWS[name]())
         fields = {"instance_id": instance.id, "FAIL_TO_PASS": FAILING, "PASS_TO_PASS": PASSING}

@@ -1,7 +1,7 @@
 """Files and folders of public sets → instances. A bad row is counted under its reason; only a file that cannot be read raises.
 
-Taken are .json (a list, or an object of rows), .jsonl, .parquet, a folder of `datasets.save_to_disk` or of Parquet files, and
-Harbor's task folders, one or many.
+Taken are .json (a list, or an object of rows), .jsonl, .parquet, a folder of `datasets.save_to_disk` or of Parquet files, a task
+repository of SWE-bench 5, and Harbor's task folders, one or many.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from forge.records import Drop, Instance, Record
 from forge.tasks.public.harbor import is_task_folder, read_folder
 from forge.tasks.public.row import Row
 from forge.tasks.public.sets import HARBOR, read_row, set_named
+from forge.tasks.public.task_repository import is_task_repository, repository_rows
 
 _BATCH = 256
 
@@ -110,6 +111,8 @@ def _folder(path: Path, split: str) -> Iterator[Row | Drop]:
             raise ConfigError(f"{path} has no split {split}; it has {', '.join(splits)}")
         for name in [split] if split else splits:
             yield from _folder(path / name, "")
+    elif is_task_repository(path):
+        yield from (_row(row) if isinstance(row, dict) else row for row in repository_rows(path, split))
     elif (path / "state.json").exists():
         for entry in json.loads((path / "state.json").read_text())["_data_files"]:
             with pa.memory_map(str(path / entry["filename"])) as source:
