@@ -33,7 +33,7 @@ from forge.store.trees import TreeStore
 from forge.tasks.attempt import Attempts, Place
 from forge.tasks.plan import plan
 from forge.tasks.prove import Prover
-from forge.tasks.public.export import context, export, work_tree
+from forge.tasks.public.export import Base, context, export, work_tree
 from forge.tasks.public.swe_bench import version_5_row
 from sandboxes.docker import DockerProvider, engine_problem
 from sandboxes.grading import BoxGrader
@@ -179,8 +179,8 @@ def swebench(tasks: list[Task], store: TreeStore, base: str) -> dict[str, float]
     try:
         for task in tasks:
             files = store.files(task.tree)
-            instance = export(task, files, base=base)
-            images.build(instance.image, context(work_tree(task, files), base))
+            instance = export(task, files, base=Base(image=base))
+            images.build(instance.image, context(work_tree(task, files), Base(image=base)))
             names.add(instance.image)
             row = version_5_row(instance)
             prediction = {"instance_id": instance.id, "model_name_or_path": "gold", "model_patch": instance.gold_patch}

@@ -47,8 +47,7 @@ def known_environments(tasks: Path) -> FindEnvironment:
 
     def find(name: str) -> Environment | None:
         if name and name not in ready:
-            files = [tasks / file for file in (ENVIRONMENTS, INJECTED_ENVIRONMENTS) if (tasks / file).exists()]
-            listed = {entry["id"]: Environment.model_validate(entry) for file in files for entry in json.loads(file.read_text())}
+            listed = listed_environments(tasks)
             if name not in listed:
                 raise SandboxError(f"{tasks} does not list the environment {name}; run forge tasks derive again")
             try:
@@ -58,6 +57,12 @@ def known_environments(tasks: Path) -> FindEnvironment:
         return ready[name] if name else None
 
     return find
+
+
+def listed_environments(tasks: Path) -> dict[str, Environment]:
+    """By id, what the folder of tasks lists."""
+    files = [tasks / file for file in (ENVIRONMENTS, INJECTED_ENVIRONMENTS) if (tasks / file).exists()]
+    return {entry["id"]: Environment.model_validate(entry) for file in files for entry in json.loads(file.read_text())}
 
 
 class RunnerFactory(Record):

@@ -16,7 +16,7 @@ from forge.records import Instance, Task, Trajectory
 from forge.store import atomic
 from forge.store.parquet import read_trajectories
 from forge.store.workspace import Workspace
-from forge.tasks.public.export import BASE, context, export, work_tree
+from forge.tasks.public.export import Base, base_of, context, export, work_tree
 from forge.tasks.public.harbor import files_of
 from forge.tasks.public.harbor_export import harbor_instance
 from forge.tasks.public.predictions import predictions
@@ -44,7 +44,7 @@ def export_to(source: Path, output: Path, to: str, base: str | None, *, build: b
             elif to == "rows":
                 number, refused = save(output, found.instances), Counter({"a task of forge's own has no rows": len(found.tasks)})
             else:
-                number, refused = _Exporter(found, output, base or BASE, phase, build=build).run(to)
+                number, refused = _Exporter(found, output, base, phase, build=build).run(to)
             phase.result(f"{number} to {output}")
     if refused.total():
         console.print(tables.reasons("left out", +refused))
@@ -54,7 +54,7 @@ def export_to(source: Path, output: Path, to: str, base: str | None, *, build: b
 class _Exporter:
     """Exports one source's tasks and instances, each at a time."""
 
-    def __init__(self, source: Source, output: Path, base: str, phase: PhaseProgress, *, build: bool) -> None:
+    def __init__(self, source: Source, output: Path, base: str | None, phase: PhaseProgress, *, build: bool) -> None:
         self._source, self._output, self._base, self._phase = source, output, base, phase
         self._store = ImageStore() if build else None
         self._contexts = output.with_name(f"{output.stem}-images")
@@ -75,12 +75,13 @@ class _Exporter:
         for task in self._source.tasks:
             files = self._files(task)
             try:
-                made = export(task, files, base=self._base)
+                base = self._base_of(task)
+                made = export(task, files, base=base)
             except TaskError as error:
                 self._refused[str(error)] += 1
             else:
                 rows.append(_row(made))
-                self._image(made.image, context(work_tree(task, files), self._base))
+                self._image(made.image, context(work_tree(task, files), base))
             self._phase.advance(now=task.id)
         return save_rows(self._output, rows) if rows else 0
 
@@ -89,7 +90,7 @@ class _Exporter:
         self._refused["a set with images of its own has no folders"] += len(self._source.instances) - len(folders)
         for task in self._source.tasks:
             try:
-                folders[task.id] = harbor_instance(task, self._files(task), base=self._base)
+                folders[task.id] = harbor_instance(task, self._files(task), base=self._base_of(task))
             except TaskError as error:
                 self._refused[str(error)] += 1
             self._phase.advance(now=task.id)
@@ -112,6 +113,12 @@ class _Exporter:
         reason = reason or ("" if instance.workdir == WORKDIR else f"its repository is not at {WORKDIR}")
         self._refused[reason] += bool(reason)
         return not reason
+
+    def _base_of(self, task: Task) -> Base:
+        """Raises `TaskError` when nothing says what its environment was."""
+        if task.environment and task.environment not in self._source.listed:
+            raise TaskError("its environment is not listed beside it")
+        return base_of(self._source.listed.get(task.environment), self._base)
 
     def _files(self, task: Task) -> dict[str, bytes]:
         assert self._source.trees is not None

@@ -42,7 +42,9 @@ def export_tasks(
     source: Annotated[Path, typer.Argument(help="A workspace, a file of tasks or instances, or anything that import takes.")],
     output: Annotated[Path, typer.Argument(help="A .json, .jsonl or .parquet file; for harbor, and rows of Harbor's, a folder.")],
     to: Annotated[str, typer.Option(help="swe-bench (5), harbor, predictions, or rows: a public set in its own format.")] = "swe-bench",
-    base: Annotated[str | None, typer.Option(help="The image that tasks' images start from. [default: python:3.11-slim]")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="The image that tasks' images start from. [default: python:3.X-slim, X as the task runs under]")
+    ] = None,
     build: Annotated[bool, typer.Option("--build", help="Build the images with the local engine.")] = False,
     step: Annotated[str | None, typer.Option(help="predictions: of this step, such as evaluate-rft-1; without it the last one.")] = None,
     sample: Annotated[int, typer.Option(help="predictions: which rollout of each task.")] = 0,

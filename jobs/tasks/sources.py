@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from forge.errors import ConfigError
-from forge.records import Instance, Task
+from forge.records import Environment, Instance, Task
 from forge.seams import FindEnvironment, own_python
 from forge.store.parquet import read_records, read_tasks
 from forge.store.trees import TreeStore
@@ -18,7 +18,7 @@ from forge.store.workspace import Workspace
 from forge.tasks.public.harbor import is_task_folder
 from forge.tasks.public.load import load
 from forge.tasks.public.task_repository import is_task_repository
-from jobs.wiring import known_environments
+from jobs.wiring import known_environments, listed_environments
 
 PUBLIC = "public"
 """Folder below a workspace's tasks that holds one file a set."""
@@ -36,7 +36,9 @@ class Source:
     """Repositories that forge generated: code that may run in a sandbox that is for trusted code only."""
     refused: dict[str, int] = field(default_factory=dict)
     environments: FindEnvironment = own_python
-    """Where the tasks' code runs."""
+    """Where the tasks' code runs, made ready on this machine."""
+    listed: dict[str, Environment] = field(default_factory=dict)
+    """The same environments by id, as they are on record."""
 
 
 def read_source(path: Path, named: str | None = None, split: str = "") -> Source:
@@ -46,7 +48,8 @@ def read_source(path: Path, named: str | None = None, split: str = "") -> Source
     kind = _kind(path)
     journal = path.parent / f".{path.name}.verified.jsonl"
     if kind == "Task":
-        return Source(read_tasks(path), (), journal, TreeStore(path.parent.parent / "trees"), environments=known_environments(path.parent))
+        trees, known = TreeStore(path.parent.parent / "trees"), known_environments(path.parent)
+        return Source(read_tasks(path), (), journal, trees, environments=known, listed=listed_environments(path.parent))
     if kind == "Instance":
         return Source((), read_records(path, Instance), journal)
     loaded = load(path, named, split)
@@ -73,6 +76,7 @@ def _workspace(path: Path) -> Source:
         TreeStore(workspace.trees),
         generated,
         environments=known_environments(workspace.tasks),
+        listed=listed_environments(workspace.tasks),
     )
 
 

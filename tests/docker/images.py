@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from forge.tasks.public.export import context
+from forge.tasks.public.export import Base, context
 from sandboxes.docker import engine_problem
 from sandboxes.image_store import ImageStore
 
@@ -43,7 +43,7 @@ def built(name: str, work: Mapping[str, bytes]) -> str:
     """The image of a work tree, under `name`."""
     store = ImageStore()
     try:
-        store.build(name, context(work, base_image()))
+        store.build(name, context(work, Base(image=base_image())))
     finally:
         store.close()
     return name

@@ -14,7 +14,7 @@ from swebench.harness.run_evaluation import run_instance
 from swebench.harness.utils import load_swebench_dataset, make_test_spec
 
 from forge.tasks.public.commit import repository
-from forge.tasks.public.export import image_name, work_tree
+from forge.tasks.public.export import Base, image_name, work_tree
 from forge.tasks.public.harbor import read_folder
 from jobs import cli
 from tests.docker.images import BASE, base_image, built, removed
@@ -27,7 +27,7 @@ HISTORY = "forge-test-commands:history"
 @pytest.fixture(scope="module")
 def image() -> Iterator[str]:
     base_image()
-    name = image_name(repository(work_tree(task(), TREE)).commit, BASE)
+    name = image_name(repository(work_tree(task(), TREE)).commit, Base(image=BASE))
     yield name
     removed(name, HISTORY)
 

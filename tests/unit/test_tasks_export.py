@@ -13,9 +13,9 @@ from swebench.harness.grading import get_eval_report
 from swebench.harness.utils import get_predictions_from_file, load_swebench_dataset, make_test_spec
 
 from forge.errors import TaskError
-from forge.records import FileEdit, Outcome, Trajectory
+from forge.records import Environment, EnvironmentSpec, FileEdit, Outcome, Trajectory
 from forge.tasks.public.commit import packed, repository
-from forge.tasks.public.export import context, export, image_name, work_tree
+from forge.tasks.public.export import Base, base_of, context, export, image_name, work_tree
 from forge.tasks.public.harbor import files_of
 from forge.tasks.public.harbor_export import harbor_instance
 from forge.tasks.public.load import load
@@ -116,9 +116,9 @@ def test_what_cannot_be_exported_says_why() -> None:
 
 def test_equal_work_trees_on_one_base_share_an_image(tmp_path: Path) -> None:
     one, other = export(task(), TREE), export(task(id="other", statement="Other words."), TREE)
-    assert one.image == other.image == image_name(one.base_commit, "python:3.11-slim")
-    assert one.image != export(task(), TREE, base="forge-test-base:bookworm").image
-    made = context(work_tree(task(), TREE), "forge-test-base:bookworm")
+    assert one.image == other.image == image_name(one.base_commit, Base())
+    assert one.image != export(task(), TREE, base=Base(image="forge-test-base:bookworm")).image
+    made = context(work_tree(task(), TREE), Base(image="forge-test-base:bookworm"))
     assert made["Dockerfile"].startswith(b"FROM forge-test-base:bookworm\n") and made.keys() == {"Dockerfile", "work.tar"}
 
 
@@ -153,3 +153,13 @@ def test_predictions_are_what_swebench_reads_and_what_git_applies(tmp_path: Path
 def rollout(sample: int, edits: tuple[FileEdit, ...]) -> Trajectory:
     fields = {"id": "t", "task_id": task().id, "repo": "r", "round": 0, "step": "evaluate", "seed": 0, "temperature": 0.0, "turns": ()}
     return Trajectory.model_validate({**fields, "sample": sample, "edits": edits, "outcome": Outcome.FAILED})
+
+
+def test_an_image_has_the_python_and_the_packages_of_the_tasks_environment() -> None:
+    spec = EnvironmentSpec(python="3.8", requirements=("pytest", "six"), before="2021-01-01")
+    made = Environment(id="e", spec=spec, interpreter="/x/bin/python", roots=("src",), installed=("pytest==6.2.4", "six==1.16.0"))
+    lines = context({}, base_of(made, None))["Dockerfile"].decode().splitlines()
+    assert lines[0] == "FROM python:3.8-slim"
+    assert "RUN python3 -m pip install --no-cache-dir pytest==6.2.4 six==1.16.0" in lines
+    assert "ENV PYTHONPATH=/testbed/src" in lines
+    assert context({}, base_of(made, "mine:1"))["Dockerfile"].startswith(b"FROM mine:1\n")

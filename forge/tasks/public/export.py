@@ -14,18 +14,39 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from forge.errors import TaskError
-from forge.records import FileEdit, Instance, Task
+from forge.records import Environment, FileEdit, Instance, Record, Task
 from forge.store.diffs import diff
 from forge.tasks.public.commit import packed, repository
 from forge.tasks.public.row import leftover
 from forge.tasks.public.scripts import END, START, applied
 from forge.tasks.public.swe_bench import WORKDIR, version_5_row
 
-BASE = f"python:{sys.version_info.major}.{sys.version_info.minor}-slim"
+
+class Base(Record):
+    """What a task's image is built on, and what its code needs there."""
+
+    image: str = f"python:{sys.version_info.major}.{sys.version_info.minor}-slim"
+    packages: tuple[str, ...] = ()
+    """`name==version` of what is installed, pytest included."""
+    roots: tuple[str, ...] = ()
+    """Folders of the work tree to import from, beside the tree itself."""
+
+
+BASE = Base()
+
+
+def base_of(environment: Environment | None, image: str | None) -> Base:
+    """The base of a task's environment, on `image` or on the slim one of its Python."""
+    if environment is None:
+        return Base(image=image) if image else BASE
+    slim = f"python:{environment.spec.python}-slim"
+    return Base(image=image or slim, packages=environment.installed, roots=environment.roots)
+
+
 _RUN = f"python3 -m pytest -rA -p no:cacheprovider --tb=short --continue-on-collection-errors --rootdir={WORKDIR}"
 
 
-def export(task: Task, files: Mapping[str, bytes], *, base: str = BASE) -> Instance:
+def export(task: Task, files: Mapping[str, bytes], *, base: Base = BASE) -> Instance:
     """The task as SWE-bench 5 has it; `files` are those of its tree. Raises `TaskError` with the reason why it cannot be.
 
     swebench's parser reads a test's name up to the first blank: such names are cut alike here, and left out where two
@@ -82,27 +103,29 @@ def patch_of(work: Mapping[str, bytes], edits: Sequence[FileEdit]) -> str:
     return diff(before, after)
 
 
-def image_name(commit: str, base: str) -> str:
+def image_name(commit: str, base: Base) -> str:
     """The name of the image of a work tree: equal trees on equal bases have one."""
-    return f"forge-task:{hashlib.sha256(f'{base} {commit}'.encode()).hexdigest()[:16]}"
+    return f"forge-task:{hashlib.sha256(f'{base.model_dump_json()} {commit}'.encode()).hexdigest()[:16]}"
 
 
-def context(work: Mapping[str, bytes], base: str = BASE) -> dict[str, bytes]:
+def context(work: Mapping[str, bytes], base: Base = BASE) -> dict[str, bytes]:
     """The files of the build context: a recipe, and the work tree with its repository as one tar."""
     return {"Dockerfile": recipe(base).encode(), "work.tar": packed({**work, **repository(work).files})}
 
 
-def recipe(base: str) -> str:
+def recipe(base: Base) -> str:
     """The Dockerfile. git and pytest are installed where the base lacks them, which needs a network."""
     version = importlib.metadata.version("pytest")
     git = "apt-get update && apt-get install -y --no-install-recommends git && rm -rf /var/lib/apt/lists/*"
     return "\n".join(
         [
-            f"FROM {base}",
+            f"FROM {base.image}",
+            *([f"RUN python3 -m pip install --no-cache-dir {' '.join(base.packages)}"] if base.packages else []),
             f'RUN python3 -c "import pytest" || python3 -m pip install --no-cache-dir pytest=={version}',
             f"RUN git --version || ({git})",
             f"ADD work.tar {WORKDIR}/",
             f"WORKDIR {WORKDIR}",
+            *([f"ENV PYTHONPATH={':'.join(f'{WORKDIR}/{root}' for root in base.roots)}"] if base.roots else []),
             "RUN git update-index -q --refresh",
             "LABEL forge=task",
             "",

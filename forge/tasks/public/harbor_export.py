@@ -8,7 +8,7 @@ from pathlib import Path
 
 from forge.errors import TaskError
 from forge.records import Instance, Task
-from forge.tasks.public.export import BASE, context, patch_of, work_tree
+from forge.tasks.public.export import BASE, Base, context, patch_of, work_tree
 from forge.tasks.public.harbor import SETTINGS, SOLUTION, STATEMENT, TEST, TaskFile, parse
 from forge.tasks.public.scripts import applied
 from forge.tasks.public.swe_bench import WORKDIR
@@ -31,12 +31,12 @@ allow_internet = false
 """
 
 
-def harbor_instance(task: Task, files: Mapping[str, bytes], *, base: str = BASE) -> Instance:
+def harbor_instance(task: Task, files: Mapping[str, bytes], *, base: Base = BASE) -> Instance:
     """The task as an instance of Harbor's kind; `harbor.files_of` gives its folder. Raises `TaskError`."""
     return parse(task.id, harbor_files(task, files, base=base))
 
 
-def harbor_files(task: Task, files: Mapping[str, bytes], *, base: str = BASE) -> dict[str, TaskFile]:
+def harbor_files(task: Task, files: Mapping[str, bytes], *, base: Base = BASE) -> dict[str, TaskFile]:
     """The files of the folder; `files` are those of the task's tree."""
     work = work_tree(task, files)
     solution = ["#!/bin/bash", "set -euo pipefail", f"cd {WORKDIR}", *applied(patch_of(work, task.gold)), ""]
