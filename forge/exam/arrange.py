@@ -8,13 +8,17 @@ and configuration are those of the test itself.
 from __future__ import annotations
 
 import ast
+import functools
 import random
+import re
 import textwrap
 from collections import defaultdict
 from collections.abc import Sequence
 
-from forge.exam.functions import TestNode, ids_by_function, join_id, parse, span, split_id, unique_functions
+from forge.exam.functions import TestNode, ids_by_function, join_id, span, split_id, unique_functions
 from forge.records import FileEdit, Record, Twin
+
+_DEFINITION = re.compile(r"^((?:async )?def )\w+", re.MULTILINE)
 
 
 class Arrangement(Record):
@@ -38,20 +42,31 @@ def arrange(tests: Sequence[FileEdit], ids: Sequence[str], twins: Sequence[Twin]
     stand_ins: dict[str, str] = {}
     standing: dict[str, Twin] = {}
     for edit in tests:
-        functions = unique_functions(edit.content or "")
+        functions = _functions(edit.content or "")
         written: list[tuple[TestNode, str]] = []
         for (path, name), versions in by_function.items():
             if path == edit.path and name in functions:
                 node = functions[name]
                 names = [name, *(f"{name}_{chance.getrandbits(32):08x}" for _ in versions)]
                 chance.shuffle(names)
-                sources = [ast.unparse(node), *(twin.source for twin in versions)]
+                sources = [_unparsed(edit.content or "", name), *(twin.source for twin in versions)]
                 written.append((node, _written(sources, names, node, chance)))
                 stand_ins |= {id_: _renamed(id_, names[0]) for id_ in wanted[path, name]}
                 for twin, new in zip(versions, names[1:], strict=True):
                     standing |= {_renamed(id_, new): twin for id_ in wanted[path, name]}
         files.append(edit if not written else FileEdit(path=edit.path, content=_replaced(edit.content or "", written)))
     return Arrangement(files=tuple(files), stand_ins=stand_ins, twins=standing)
+
+
+@functools.lru_cache(maxsize=256)
+def _functions(text: str) -> dict[str, TestNode]:
+    # Many grades ask for the same file.
+    return unique_functions(text)
+
+
+@functools.lru_cache(maxsize=1024)
+def _unparsed(text: str, name: str) -> str:
+    return ast.unparse(_functions(text)[name])
 
 
 def _written(sources: Sequence[str], names: Sequence[str], place: TestNode, chance: random.Random) -> str:
@@ -62,10 +77,7 @@ def _written(sources: Sequence[str], names: Sequence[str], place: TestNode, chan
 
 
 def _named(source: str, name: str) -> str:
-    tree = parse(source)
-    assert tree is not None and isinstance(tree.body[0], TestNode)
-    tree.body[0].name = name
-    return ast.unparse(tree)
+    return _DEFINITION.sub(rf"\g<1>{name}", source, count=1)
 
 
 def _renamed(id_: str, name: str) -> str:

@@ -40,6 +40,11 @@ def twins_of(tests: Sequence[FileEdit], ids: Sequence[str]) -> tuple[Twin, ...]:
     return tuple(twin for twin in (changed, inverted) if twin is not None)
 
 
+def every_twin(tests: Sequence[FileEdit], ids: Sequence[str]) -> tuple[Twin, ...]:
+    """Both twins, as far as there are such, of every function that `ids` name: what `twins_of` may choose for any task."""
+    return tuple(twin for own in ids_by_function(ids).values() for twin in twins_of(tests, own))
+
+
 def _usable(tests: Sequence[FileEdit], ids: Sequence[str]) -> list[tuple[str, TestNode, str]]:
     """(path, function, name), those first that say a constant is expected, then those with the fewest ids."""
     functions = {edit.path: unique_functions(edit.content or "") for edit in tests}

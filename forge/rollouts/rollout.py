@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -17,6 +16,7 @@ from forge.rollouts.agent import Models, StagedAgent, Work
 from forge.rollouts.checks import CheckResult, check
 from forge.rollouts.tree import TaskTree
 from forge.seams import ChatModel, ChatTokenizer, FindEnvironment, Grader, Sandbox, SandboxProvider, own_python
+from forge.store.diffs import diff
 
 T = TypeVar("T")
 
@@ -201,10 +201,5 @@ def _trajectory(
 
 
 def _patch(files: Mapping[str, str], edits: Sequence[FileEdit]) -> str:
-    """Unified diff of the edits."""
-    parts = []
-    for edit in edits:
-        before, after = files.get(edit.path, ""), edit.content or ""
-        lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), f"a/{edit.path}", f"b/{edit.path}")
-        parts.append("".join(lines))
-    return "".join(parts)
+    """Unified diff of the edits, as `git apply` takes it."""
+    return diff({edit.path: files.get(edit.path) for edit in edits}, {edit.path: edit.content for edit in edits})

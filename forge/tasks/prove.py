@@ -6,6 +6,7 @@ tests are proven there too: with gold in place, in the arrangement in which a gr
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import random
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from forge.errors import TaskError
 from forge.exam.arrange import arrange
-from forge.exam.twins import twins_of
+from forge.exam.twins import every_twin, twins_of
 from forge.records import Drop, FileEdit, Limits, Proof, Record, Side, Task, TestRun, Twin
 from forge.seams import Sandbox, SandboxProvider
 from forge.tasks.candidate import Candidate
@@ -53,6 +54,7 @@ class Prover:
         self._limits = limits
         self._count = runs
         self._run_id = run_id
+        self._proven_twins: dict[tuple[str, tuple[str, ...]], asyncio.Task[tuple[Twin, ...]]] = {}
 
     async def gold(self, candidate: Candidate) -> Runs:
         """The tests' runs with gold in place. The same for all bugs planted into one tree, so it may be kept."""
@@ -112,19 +114,34 @@ class Prover:
             verdict = verdict.model_copy(update={"pass_to_pass": kept, "reason": ""})
         _refuse(verdict.reason)
         task = _task(candidate, side, verdict, before, after)
-        return task.model_copy(update={"twins": await self._twins(box, task, _limit(after))})
+        return task.model_copy(update={"twins": await self._twins(box, candidate, task, after)})
 
-    async def _twins(self, box: Sandbox, task: Task, limit: float) -> tuple[Twin, ...]:
-        """Twins that fail with gold while all hidden tests pass beside them; `box` has run without gold and ends with it."""
-        twins = twins_of(task.tests, task.fail_to_pass)
+    async def _twins(self, box: Sandbox, candidate: Candidate, task: Task, after: Runs) -> tuple[Twin, ...]:
+        """The task's twins that are proven; `box` has run without gold and ends with it."""
+        wanted = twins_of(task.tests, task.fail_to_pass)
+        if candidate.origin == "commit":
+            return await self._failing(box, task.gold, task.tests, (*task.fail_to_pass, *task.pass_to_pass), wanted, _limit(after))
+        # With gold in place every planted bug leaves this very state: its tests' twins are proven once for all of them.
+        key = candidate.tree, tuple(edit.path for edit in candidate.tests)
+        if key not in self._proven_twins or (self._proven_twins[key].done() and self._proven_twins[key].exception()):
+            passing = [name for name, outcome in after.runs[0].outcomes.items() if outcome == "passed"]
+            every = every_twin(task.tests, passing)
+            self._proven_twins[key] = asyncio.ensure_future(self._failing(box, task.gold, task.tests, passing, every, _limit(after)))
+        proven = set(await asyncio.shield(self._proven_twins[key]))
+        return tuple(twin for twin in wanted if twin in proven)
+
+    async def _failing(
+        self, box: Sandbox, gold: Sequence[FileEdit], tests: Sequence[FileEdit], ids: Sequence[str], twins: Sequence[Twin], limit: float
+    ) -> tuple[Twin, ...]:
+        """Twins that fail with gold while all of these hidden tests pass beside them."""
+        own = {edit.path for edit in tests}
+        asked = [id_ for id_ in ids if id_.partition("::")[0] in own]
         if not twins:
             return ()
-        own = {edit.path for edit in task.tests}
-        ids = [id_ for id_ in (*task.fail_to_pass, *task.pass_to_pass) if id_.partition("::")[0] in own]
-        exam = arrange(task.tests, ids, twins, random.Random(task.id))
-        await box.write((*task.gold, *exam.files))
-        run = await box.run_tests([*(exam.stand_ins.get(id_, id_) for id_ in ids), *exam.twins], timeout_s=limit)
-        if not run.complete or any(run.outcomes.get(exam.stand_ins.get(id_, id_)) != "passed" for id_ in ids):
+        exam = arrange(tests, asked, twins, random.Random(len(asked)))
+        await box.write((*gold, *exam.files))
+        run = await box.run_tests([*(exam.stand_ins.get(id_, id_) for id_ in asked), *exam.twins], timeout_s=4 * limit)
+        if not run.complete or any(run.outcomes.get(exam.stand_ins.get(id_, id_)) != "passed" for id_ in asked):
             return ()
         bad = {twin for id_, twin in exam.twins.items() if run.outcomes.get(id_) != "failed"}
         return tuple(twin for twin in twins if twin not in bad)

@@ -57,7 +57,18 @@ class Engine:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = ["dockerd", "--host", self.host, "--data-root", f"{self.folder}/data", "--exec-root", f"{self.folder}/exec"]
+        # In a network of its own: an engine without a bridge removes the one that the machine's own engine uses.
+        command = [
+            "unshare",
+            "--net",
+            "dockerd",
+            "--host",
+            self.host,
+            "--data-root",
+            f"{self.folder}/data",
+            "--exec-root",
+            f"{self.folder}/exec",
+        ]
         command += ["--pidfile", f"{self.folder}/pid", "--bridge", "none", "--iptables=false", "--log-level", "error"]
         (self.folder / "pid").unlink(missing_ok=True)
         with open(self.folder / "log", "ab") as log:
