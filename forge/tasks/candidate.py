@@ -28,6 +28,8 @@ class Candidate(Record):
     """Whole test files as grading writes them."""
     visible: tuple[FileEdit, ...]
     """The same files as the work tree has them (`None`: not there), hidden tests still in."""
+    wanted: tuple[tuple[str, str], ...] = ()
+    """(name, path) of what only gold defines and tests import: a statement has to name it."""
     environment: Environment | None = None
     """Where it runs; `None` for forge's own Python."""
     suite: tuple[str, ...] = ()

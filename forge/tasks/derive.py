@@ -48,7 +48,8 @@ def derive(commit: Commit, parent: Mapping[str, bytes], trees: TreeStore, *, new
         return Drop(sha=commit.sha, reason="no existing source modified")
     if not any(is_test_file(file.path) and file.after is not None for file in tests):
         return Drop(sha=commit.sha, reason="no tests changed")
-    if not new_names and _needs_gold_to_import(sources, tests):
+    wanted = _new_names(sources, tests)
+    if wanted and not new_names:
         return Drop(sha=commit.sha, reason="tests import what only gold defines")
     gold = [FileEdit(path=file.path, content=file.after) for file in sources]
     gold += [FileEdit(path=file.old_path, content=None) for file in sources if file.old_path]
@@ -65,13 +66,18 @@ def derive(commit: Commit, parent: Mapping[str, bytes], trees: TreeStore, *, new
         old=tuple(FileEdit(path=file.old_path or file.path, content=file.before) for file in sources),
         tests=tuple(FileEdit(path=file.path, content=file.after) for file in tests),
         visible=tuple(visible),
+        wanted=tuple(wanted),
     )
 
 
-def _needs_gold_to_import(sources: Sequence[FileChange], tests: Sequence[FileChange]) -> bool:
-    """Whether a test file cannot be imported before the commit: then every test in it fails, and none shows what was asked."""
-    new = {name for file in sources for name in top_level_names(file.after or "") - top_level_names(file.before or "")}
-    return any(new & imported_names(file.after or "") for file in tests)
+def _new_names(sources: Sequence[FileChange], tests: Sequence[FileChange]) -> list[tuple[str, str]]:
+    """(name, path) of what only gold defines and a test file imports: before it every test in that file fails."""
+    asked = {name for file in tests for name in imported_names(file.after or "")}
+    return [
+        (name, file.path)
+        for file in sources
+        for name in sorted((top_level_names(file.after or "") - top_level_names(file.before or "")) & asked)
+    ]
 
 
 def _title(message: str) -> str | None:

@@ -34,11 +34,19 @@ def statement_of(
     shown = [s for s in shown if not _quotes(f"{s.title}\n{s.code}\n{s.outcome}", quotable)]
     if shown:
         return _report(title, shown[: max(MAX_EXAMPLES, len(candidate.names))])
-    statement = compose(title or f"wrong result in {', '.join(candidate.names[:3]) or 'this package'}", examples[:MAX_EXAMPLES])
+    statement = compose(title or _plain_title(candidate), examples[:MAX_EXAMPLES])
+    if missing := [f"{name} in {path}" for name, path in candidate.wanted if name not in statement]:
+        statement += f"\nNot there yet: {', '.join(missing)}."
     if not examples:
         said = next((messages[name].strip().splitlines()[0] for name in fail_to_pass if messages.get(name, "").strip()), "")
         statement += f"\n{said}" if said and not _quotes(said, quotable) else ""
     return statement
+
+
+def _plain_title(candidate: Candidate) -> str:
+    if candidate.wanted:
+        return f"add {', '.join(name for name, _ in candidate.wanted[:3])} to {candidate.wanted[0][1]}"
+    return f"wrong result in {', '.join(candidate.names[:3]) or 'this package'}"
 
 
 def gold_lines(old: Sequence[FileEdit], gold: Sequence[FileEdit]) -> set[str]:
@@ -83,8 +91,11 @@ def _quotes(text: str, lines: set[str]) -> bool:
 def _examples(candidate: Candidate, fail_to_pass: Sequence[str]) -> list[CallExample]:
     found: list[CallExample] = []
     for edit in candidate.tests:
-        found += examples_in(source_of(edit.content or "", functions_in(fail_to_pass, edit.path)), candidate.names)
-    return list(dict.fromkeys(found))
+        names = (*(name for name, _ in candidate.wanted), *candidate.names)
+        found += examples_in(source_of(edit.content or "", functions_in(fail_to_pass, edit.path)), names)
+    new = {name for name, _ in candidate.wanted}
+    # What is asked for first: tests of everything else in the file fail along with it.
+    return sorted(dict.fromkeys(found), key=lambda example: bool(new) and not any(f"{name}(" in example.call for name in new))
 
 
 def _examples_say_all(candidate: Candidate, fail_to_pass: Sequence[str]) -> bool:

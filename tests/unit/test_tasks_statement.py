@@ -175,3 +175,15 @@ def test_a_function_that_runs_at_import_belongs_to_no_test_in_particular() -> No
 @pytest.mark.parametrize("said", ["", "nothing", f"{tracer.MARK}{{", f"{tracer.MARK}{json.dumps({'lines': [1]})}", f"{tracer.MARK}[]"])
 def test_a_traced_run_that_ended_early_or_lied_tells_nothing(said: str) -> None:
     assert parse(CommandResult(exit_code=1, stdout=said, stderr="", seconds=0.0)) is None
+
+
+def test_a_feature_is_asked_for_by_the_name_that_its_tests_import() -> None:
+    tests = "from cart import peek, total\n\n\ndef test_total():\n    assert total([1]) == 1\n"
+    tests += "\n\ndef test_peek():\n    assert peek([1, 2]) == 1\n"
+    test = FileEdit(path="test_cart.py", content=tests)
+    ids = ["test_cart.py::test_total", "test_cart.py::test_peek"]
+    asked = candidate(tests=(test,), visible=(test,), wanted=(("peek", "cart.py"),), origin="commit")
+    said = statement_of(asked, ids, {"test_cart.py": "ImportError: cannot import name 'peek'"})
+    assert said.startswith("add peek to cart.py\n>>> peek([1, 2])\n1")
+    titled = statement_of(asked.model_copy(update={"title": "Look before you take"}), ids, {})
+    assert titled.startswith("Look before you take") and "peek" in titled
