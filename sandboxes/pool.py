@@ -98,10 +98,14 @@ class ContainerPool:
         container = containers.create(
             client, self._image, command, run_id=run_id, user="0:0", namespaces=False, mounts={}, limits=_limits(limits)
         )
+        stream = None
         try:
             stream = client.api.attach_socket(container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
             containers.start(client, container)
         except (docker.errors.DockerException, OSError, SandboxError) as error:
+            if stream is not None:
+                stream._response.close()
+                stream.close()
             containers.remove(client, container)
             raise SandboxError(f"the container engine cannot start a box: {error}") from error
         own = socket.socket(fileno=os.dup(stream.fileno()))

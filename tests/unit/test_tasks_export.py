@@ -90,7 +90,7 @@ def test_swebench_grades_the_log_of_an_exported_script(patched: bool, resolved: 
     save(tmp_path / "rows.json", [instance])
     spec = make_test_spec(load_swebench_dataset(str(tmp_path / "rows.json"))[0])
     script = spec.eval_script.replace("/testbed", str(tmp_path / "work")).replace("python3", sys.executable)
-    environment = os.environ | {"HOME": str(tmp_path)}
+    environment = os.environ | {"HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     ran = subprocess.run(["bash"], input=script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, timeout=60)
     (tmp_path / "log").write_text(ran.stdout)
     prediction = {"instance_id": made.id, "model_name_or_path": "gold", "model_patch": instance.gold_patch}
