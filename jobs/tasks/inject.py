@@ -7,36 +7,19 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import ray
 
-from forge import config as configuration
 from forge.config import ForgeConfig
-from forge.errors import ForgeError, HistoryError
-from forge.observe import logs
+from forge.errors import HistoryError
 from forge.observe.progress import Progress, clock, to_stream
 from forge.store.workspace import Workspace
 from forge.tasks.on_ray import ALL, Injected, TaskCounts, inject_tasks
-from jobs import preflight
-from jobs.improve import kept
+from jobs.tasks.job import carry_out
 from jobs.tasks.means import means_of
 from jobs.wiring import ProviderFactory, sweep
 from sandboxes.pick import pick
-
-
-def main(argv: Sequence[str]) -> int:
-    """Exit code of the job: 0, or that of a `ForgeError`, whose sentence goes to standard error."""
-    try:
-        config = kept(configuration.load([Path(a) for a in argv if "=" not in a], [a for a in argv if "=" in a]))
-        preflight.check_tasks(config, local_ray=False)
-        logs.set_up("WARNING")
-        run(config)
-    except ForgeError as error:
-        print(f"forge: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
 
 
 def run(config: ForgeConfig) -> Injected:
@@ -100,4 +83,4 @@ def _counted(counts: dict[str, int]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(carry_out(sys.argv[1:], run))

@@ -18,11 +18,11 @@ _SIGNS = {"context": " ", "added": "+", "deleted": "-"}
 _SCRIPT = f"""#!/bin/bash
 set -uxo pipefail
 cd {WORKDIR}
-for tests in /r2e_tests /root/r2e_tests; do
+for tests in /r2e_tests ~root/r2e_tests; do
     if [ -d "$tests" ]; then rm -rf r2e_tests; cp -a "$tests" r2e_tests; break; fi
 done
 runner=run_tests.sh
-[ -f /root/run_tests.sh ] && runner=/root/run_tests.sh
+[ -f ~root/run_tests.sh ] && runner=~root/run_tests.sh
 : '{START}'
 bash "$runner"
 : '{END}'

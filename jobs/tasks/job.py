@@ -1,0 +1,27 @@
+"""What every task job does around its work: read its words, check the machine, say in one sentence what went wrong."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from forge import config as configuration
+from forge.config import ForgeConfig
+from forge.errors import ForgeError
+from forge.observe import logs
+from jobs import preflight
+from jobs.improve import kept
+
+
+def carry_out(argv: Sequence[str], run: Callable[[ForgeConfig], object]) -> int:
+    """Exit code of a job: 0, or that of a `ForgeError`, whose sentence goes to standard error."""
+    try:
+        config = kept(configuration.load([Path(a) for a in argv if "=" not in a], [a for a in argv if "=" in a]))
+        preflight.check_tasks(config, local_ray=False)
+        logs.set_up("WARNING")
+        run(config)
+    except ForgeError as error:
+        print(f"forge: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
