@@ -129,6 +129,31 @@ class InjectConfig(Section):
         return self
 
 
+class TeacherConfig(Section):
+    """A larger model behind an OpenAI-compatible endpoint that writes statements and instructions, and judges rows. Optional."""
+
+    model: str | None = None
+    """Its name on the endpoint; without one there is no teacher, and all that is told comes from structure alone."""
+    url: str | None = None
+    """Address of the endpoint, up to and with `/v1`; OpenAI's own when not given."""
+    key_variable: str = "OPENAI_API_KEY"
+    """Environment variable that holds the key; the key itself is never in a configuration."""
+    temperature: float = Field(0.2, ge=0.0, le=2.0)
+    max_answer_tokens: int = Field(1024, ge=16)
+    concurrency: int = Field(8, ge=1)
+    """Questions under way from one worker."""
+    request_s: float = Field(120.0, gt=0)
+    """Wall clock of one question."""
+    retries: int = Field(6, ge=0, le=100)
+    """Times that a question is asked again, with growing pauses, when the endpoint is busy or fails."""
+    prompt_price: float = Field(0.0, ge=0)
+    """Money for a million tokens of questions, in whatever currency; only for the sum that is reported."""
+    answer_price: float = Field(0.0, ge=0)
+    """Money for a million tokens of answers."""
+    extra: dict[str, Any] = {}
+    """Further fields of the request's body, such as `{chat_template_kwargs: {enable_thinking: false}}`."""
+
+
 class BaseModelConfig(Section):
     """A frozen base. `nano` is the one that ships with forge; anything else is a folder or a hub id."""
 
@@ -258,6 +283,7 @@ class ForgeConfig(Section):
     mining: MiningConfig = MiningConfig()
     tasks: TasksConfig = TasksConfig()
     inject: InjectConfig = InjectConfig()
+    teacher: TeacherConfig = TeacherConfig()
     bases: dict[str, BaseModelConfig] = {"main": BaseModelConfig()}
     stages: dict[str, StageConfig] = {}
     training: TrainingConfig = TrainingConfig()

@@ -8,6 +8,8 @@
     ├── TaskError              a task cannot be built or proven
     ├── SandboxError           a box died or could not be made: never the model's failure
     ├── EndpointError          the model server failed or does not know a model
+    ├── TeacherError           the teacher gave no usable answer to one question
+    │   └── TeacherRefusedError    it will answer none: no model, no key, not allowed (exit code 2)
     ├── TrainingError          a trainer refused its input or failed
     └── StoreError             the workspace is corrupt, locked or from another version
 
@@ -55,6 +57,16 @@ class SandboxError(ForgeError):
 
 class EndpointError(ForgeError):
     """The model server failed, timed out, or does not know the model asked for."""
+
+
+class TeacherError(ForgeError):
+    """The teacher gave no usable answer to one question. Kept with the row that asked; the others go on."""
+
+
+class TeacherRefusedError(TeacherError):
+    """The teacher answers no question at all: none is configured, or its key, model or address is wrong."""
+
+    exit_code = 2
 
 
 class TrainingError(ForgeError):

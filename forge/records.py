@@ -104,6 +104,17 @@ class Message(Record):
     content: str
 
 
+class TeacherAnswer(Record):
+    """What a teacher said to one question, and the tokens that it took; `cached` when nothing was asked for it this time."""
+
+    text: str
+    cut: bool = False
+    """The answer ran into its limit."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached: bool = False
+
+
 class Symbol(Record):
     """A function or method in a file: lines are 1-based and inclusive, `source` is their exact text."""
 
@@ -179,12 +190,16 @@ class Task(Record):
     `gold` solves it; grading writes `tests` over the result and runs both lists of exact node ids.
     """
 
+    schema_version: ClassVar[int] = 2
+
     id: str
     repo: str
     base_commit: str
     origin: Literal["commit", "injected"]
     operator: str = ""
     statement: str
+    statement_by: Literal["people", "tests", "teacher"] = "tests"
+    """Who said what is wrong: whoever wrote the commit's message, the failing tests alone, or a teacher."""
     tree: str
     setup: tuple[FileEdit, ...] = ()
     gold: tuple[FileEdit, ...]

@@ -23,6 +23,7 @@ from forge.records import (
     Message,
     Record,
     Task,
+    TeacherAnswer,
     TestRun,
     Verdict,
 )
@@ -153,6 +154,19 @@ class ChatModel(Protocol):
 
     async def sample(self, requests: Sequence[SampleRequest]) -> list[Sample]:
         """One sample for each request, in order; requests of one call share model, limits and temperature."""
+
+
+class Teacher(Protocol):
+    """A larger model that explains and judges. It may be asked from any number of workers, each with its own object."""
+
+    async def ask(self, messages: Sequence[Message]) -> TeacherAnswer:
+        """Its answer, which is never empty; the same question is asked of it once.
+
+        Raises `TeacherError` when this question got none, `TeacherRefusedError` when none will.
+        """
+
+    async def close(self) -> None:
+        """End the connections; safe to call twice."""
 
 
 class ChatTokenizer(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import shutil
 import socket
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import psutil
 
-from forge.config import ForgeConfig
+from forge.config import ForgeConfig, TeacherConfig
+from forge.endpoint.teacher import OpenAITeacher
 from forge.errors import EnvironmentLackError, HistoryError
 from forge.mining.history import open_history
 from forge.stages.symbols import is_test_path
@@ -34,6 +36,7 @@ def check(config: ForgeConfig, *, local_ray: bool) -> None:
     """
     check_git(config.history.repos)
     check_disk(config.workspace_path)
+    check_teacher(config.teacher)
     if local_ray:
         check_packages(config)
         check_memory()
@@ -47,10 +50,24 @@ def check_tasks(config: ForgeConfig, *, local_ray: bool) -> None:
     check_names(config.history.repos)
     check_python(config.history.repos)
     check_disk(config.workspace_path)
+    check_teacher(config.teacher)
     if local_ray:
         check_memory(TASKS_MEMORY_BYTES)
         check_ports({key: port for key, port in ports(config).items() if key.startswith("ray.")})
         check_sandbox(config, pick.pick(config.sandbox.kind))
+
+
+def check_teacher(config: TeacherConfig) -> None:
+    """The configured teacher answers, where there is one; raises `TeacherError` otherwise."""
+    if config.model:
+        asyncio.run(_answers(OpenAITeacher(config, Path())))
+
+
+async def _answers(teacher: OpenAITeacher) -> None:
+    try:
+        await teacher.check()
+    finally:
+        await teacher.close()
 
 
 def check_names(repos: Iterable[str]) -> None:

@@ -13,6 +13,7 @@ from forge.mining.history import open_history
 from forge.mining.on_ray import MiningCounts, mine
 from forge.tasks.on_ray import Means, TaskCounts, TaskSet, build_tasks
 from jobs.context import RunContext
+from jobs.tasks.telling import tell, waiting
 from jobs.wiring import EnvironmentFactory, ProviderFactory, make_practice
 
 
@@ -66,6 +67,11 @@ def tasks(run: RunContext, repos: Mapping[str, Path], transfer: Sequence[str]) -
         )
         sides = found.spread["side"]
         phase.result(", ".join(f"{sides.get(side, 0)} {side}" for side in ("train", "heldout", "transfer")))
+    if waiting(run.config, found.tasks):
+        with run.phase("statements", f"issues by {run.config.teacher.model} where nobody described the task") as phase:
+            anew = tell(run.config, run.workspace, found.tasks, usable, run.workspace.tasks / "tasks.parquet", phase)
+        found = found.model_copy(update={"tasks": tuple(anew)})
+        run.ledger.finish_phase("statements")
     run.ledger.finish_phase("tasks", {"counts": found.counts.model_dump(mode="json"), "spread": found.spread})
     if not sides.get("train") or not sides.get("heldout"):
         raise ForgeError(f"tasks on both sides are needed, but {sides or 'none'} were proven; see the refusals: {found.counts.refused}")

@@ -73,6 +73,11 @@ class Workspace:
         return self.root / "trees"
 
     @property
+    def teacher(self) -> Path:
+        """Everything that a teacher was asked, and its answers."""
+        return self.root / "teacher"
+
+    @property
     def adapters(self) -> Path:
         return self.root / "adapters"
 

@@ -216,12 +216,14 @@ def _task(candidate: Candidate, side: Side, verdict: Comparison, before: Runs, a
     hidden = tuple(_hidden(edit, verdict.fail_to_pass) for edit in candidate.visible)
     shown = {edit.path: edit.content for edit in candidate.visible}
     setup = (*candidate.broken, *(edit for edit in hidden if edit.content is not None and edit.content != shown[edit.path]))
+    statement = statement_of(candidate, verdict.fail_to_pass, before.runs[0].messages, before.runs[0].lines)
     fields = {
         "repo": candidate.repo,
         "base_commit": candidate.base_commit,
         "origin": candidate.origin,
         "operator": candidate.operator,
-        "statement": statement_of(candidate, verdict.fail_to_pass, before.runs[0].messages, before.runs[0].lines),
+        "statement": statement,
+        "statement_by": "people" if candidate.title and statement.startswith(candidate.title) else "tests",
         "tree": candidate.tree,
         "setup": setup,
         "gold": candidate.gold,

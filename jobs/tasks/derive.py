@@ -20,6 +20,7 @@ from forge.store.workspace import Workspace
 from forge.tasks.on_ray import TaskCounts, TaskSet, build_tasks
 from jobs.tasks.job import carry_out
 from jobs.tasks.means import means_of
+from jobs.tasks.telling import tell, waiting
 from jobs.wiring import ProviderFactory, sweep
 from sandboxes.pick import pick
 
@@ -44,6 +45,9 @@ def run(config: ForgeConfig) -> TaskSet:
 
             found = build_tasks(repos, workspace.tasks, config.tasks, means_of(config, provider, workspace, "derive"), progress=show)
             phase.result(f"{len(found.tasks)} tasks from {found.counts.tried} commits")
+        if waiting(config, found.tasks):
+            with progress.phase("statements", f"issues by {config.teacher.model} where the commit's message says little") as phase:
+                tell(config, workspace, found.tasks, repos, workspace.tasks / "tasks.parquet", phase)
         show_table(found, workspace.tasks / "tasks.parquet")
     return found
 

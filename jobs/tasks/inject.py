@@ -18,6 +18,7 @@ from forge.store.workspace import Workspace
 from forge.tasks.on_ray import ALL, Injected, TaskCounts, inject_tasks
 from jobs.tasks.job import carry_out
 from jobs.tasks.means import means_of
+from jobs.tasks.telling import tell, waiting
 from jobs.wiring import ProviderFactory, sweep
 from sandboxes.pick import pick
 
@@ -45,6 +46,9 @@ def run(config: ForgeConfig) -> Injected:
             means = means_of(config, provider, workspace, "inject")
             found = inject_tasks(repos, workspace.tasks, config.tasks, config.inject, means, progress=show)
             phase.result(f"{len(found.tasks)} tasks of {sum(found.counts.operators.values())} bugs tried")
+        if waiting(config, found.tasks):
+            with progress.phase("statements", f"issues by {config.teacher.model}") as phase:
+                tell(config, workspace, found.tasks, repos, workspace.tasks / "injected.parquet", phase)
         if not found.tasks:
             raise HistoryError(f"no planted bug became a task; refused: {_counted(found.counts.refused) or 'nothing was tried'}")
         progress.say(table(found, new=len(found.tasks) - before.tasks, seconds=time.monotonic() - began))

@@ -3,7 +3,7 @@
 L4  jobs ─► everything                          nobody imports jobs
 L3  serve, sandboxes ─► L0, L1                  never each other
 L2  mining, tasks, training, endpoint, rollouts, evals, rounds, export, nano ─► L0, L1
-L1  config, store, observe, stages, exam, fakes ─► L0
+L1  config, store, observe, stages, exam, teacher, fakes ─► L0
 L0  records, seams, errors                      standard library and pydantic only
 """
 
@@ -29,6 +29,7 @@ LAYERS = {
     "forge.observe": 1,
     "forge.stages": 1,
     "forge.exam": 1,
+    "forge.teacher": 1,
     "forge.fakes": 1,
     "forge.mining": 2,
     "forge.tasks": 2,
@@ -51,6 +52,7 @@ HOMES = {
     "peft": ("forge/training/", "forge/nano/"),
     "unsloth": ("forge/training/", "forge/nano/"),
     "docker": ("sandboxes/",),
+    "openai": ("forge/endpoint/",),
     "vllm": ("serve/",),
 }
 """Parts of a path that a heavy package may be imported in."""
