@@ -44,12 +44,13 @@ class FileEdit(Record):
 
 
 class FileChange(Record):
-    """One file of a commit: source before and after (`None`: did not exist), as decoded UTF-8."""
+    """One file of a commit: UTF-8 source before and after (`None`: not there); its part of `git diff-tree -M -p` where asked for."""
 
     path: str
     old_path: str | None = None
     before: str | None
     after: str | None
+    diff: str = ""
 
 
 class Commit(Record):
@@ -105,11 +106,10 @@ class Message(Record):
 
 
 class TeacherAnswer(Record):
-    """What a teacher said to one question, and the tokens that it took; `cached` when nothing was asked for it this time."""
+    """What a teacher said, `cut` by its limit or not, and the tokens it took; `cached` when nothing was asked this time."""
 
     text: str
     cut: bool = False
-    """The answer ran into its limit."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached: bool = False

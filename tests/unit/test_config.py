@@ -116,7 +116,7 @@ def _fields(section: type, prefix: str = "") -> list[tuple[str, bool]]:
     for name, field in section.model_fields.items():  # type: ignore[attr-defined]
         kind = field.annotation
         if isinstance(kind, type) and hasattr(kind, "model_fields"):
-            found += _fields(kind, f"{prefix}{name}.") if kind.__module__ == "forge.config" else []
+            found += _fields(kind, f"{prefix}{name}.") if kind.__module__.startswith("forge.config") else []
         elif name not in ("bases", "stages"):
             found.append((prefix + name, bool(field.description)))
     return found

@@ -81,7 +81,7 @@ def test_a_folder_reads_as_its_files_in_name_order(tmp_path: Path) -> None:
 def test_another_record_type_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     parquet.write_examples(path, [example("x")])
-    with pytest.raises(StoreError, match="holds Example:1, not Task:1"):
+    with pytest.raises(StoreError, match="holds Example:1, not Task:2"):
         parquet.read_tasks(path)
 
 

@@ -1,0 +1,55 @@
+"""The configuration: one frozen pydantic tree, every default here and nowhere else.
+
+`load(paths, overrides)` merges defaults < YAML files in order < `key=value` strings, checks the rules
+that span fields, and raises `ConfigError` with one sentence for anything wrong. YAML holds deviations only.
+"""
+
+from forge.config.load import as_value, deviations, dump, load
+from forge.config.mining import (
+    ContaminationConfig,
+    DuplicatesConfig,
+    EnrichConfig,
+    LicencesConfig,
+    MechanicalConfig,
+    MessagesConfig,
+    MiningConfig,
+    OutliersConfig,
+    PrivacyConfig,
+    SplitConfig,
+)
+from forge.config.models import BaseModelConfig, ServeConfig, StageConfig, TrainingConfig
+from forge.config.run import AgentConfig, ForgeConfig, RayConfig, RoundsConfig, SandboxConfig
+from forge.config.section import Section
+from forge.config.sources import HistoryConfig, InjectConfig, PracticeConfig, TasksConfig, TeacherConfig
+
+__all__ = [
+    "AgentConfig",
+    "BaseModelConfig",
+    "ContaminationConfig",
+    "DuplicatesConfig",
+    "EnrichConfig",
+    "ForgeConfig",
+    "HistoryConfig",
+    "InjectConfig",
+    "LicencesConfig",
+    "MechanicalConfig",
+    "MessagesConfig",
+    "MiningConfig",
+    "OutliersConfig",
+    "PracticeConfig",
+    "PrivacyConfig",
+    "RayConfig",
+    "RoundsConfig",
+    "SandboxConfig",
+    "Section",
+    "ServeConfig",
+    "SplitConfig",
+    "StageConfig",
+    "TasksConfig",
+    "TeacherConfig",
+    "TrainingConfig",
+    "as_value",
+    "deviations",
+    "dump",
+    "load",
+]

@@ -1,0 +1,190 @@
+"""Which commits teach, and what becomes of them. Every drop is counted by reason."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from forge.config.section import Section
+
+PERMISSIVE = (
+    "0BSD",
+    "Apache-2.0",
+    "BlueOak-1.0.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CC0-1.0",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "MPL-2.0",
+    "PSF-2.0",
+    "Python-2.0",
+    "Unlicense",
+    "Zlib",
+)
+"""SPDX licences under which code may be learnt from and passed on with a notice."""
+
+
+class MechanicalConfig(Section):
+    """What is dropped on sight: no contents are read for it, but where it says so."""
+
+    merges: bool = True
+    """Drop merges."""
+    bots: bool = True
+    """Drop commits by authors whose name contains one of `mining.bots` or whose address matches one of `bot_mails`."""
+    bot_mails: tuple[str, ...] = (r"\[bot\]@", r"^(bot|robot|ci|automation|noreply-bot)@", r"^support@dependabot\.com$")
+    """Regular expressions, searched in the author's address."""
+    bot_messages: tuple[str, ...] = (r"^Bump .+ from .+ to ", r"^\[pre-commit\.ci\]", r"^Update dependency ", r"^chore\(deps")
+    """Regular expressions, searched in the message: what a program wrote, whoever committed it."""
+    reverts: bool = True
+    """Drop reverts, and the commits that they take back."""
+    cherry_picks: bool = True
+    """Drop commits that say that they were picked from another one, and all but one of those with the very same diff."""
+    generated: bool = True
+    """Drop generated and vendored files of a commit, and commits that have no others (contents: a marker in the first lines)."""
+    generated_paths: tuple[str, ...] = (
+        r"(^|/)(vendor|vendored|_vendor|third_party|thirdparty|node_modules|bower_components|site-packages|dist|build)/",
+        r"(_pb2(_grpc)?\.pyi?|\.pb\.go|\.min\.(js|css)|\.lock|-lock\.json|\.snap|\.generated\.\w+|_generated\.\w+)$",
+        r"(^|/)(package-lock\.json|yarn\.lock|poetry\.lock|Cargo\.lock|go\.sum|versioneer\.py|_version\.py|ez_setup\.py|get-pip\.py)$",
+    )
+    """Regular expressions, searched in the path."""
+    binaries: bool = True
+    """Drop commits that change binary files."""
+    mass_renames: int = Field(5, ge=1)
+    """Drop commits that rename more files than this without changing them."""
+    formatting: bool = True
+    """Drop commits after which every file means the same as before (contents: syntax trees alike)."""
+
+
+class MessagesConfig(Section):
+    """What counts as a message that says what was done. Poor ones are written anew from structure or by the teacher."""
+
+    verb_object: bool = True
+    """A message must begin with a verb and its direct object (`fix the parser`), by part-of-speech tags."""
+    tagger: Literal["auto", "spacy", "nltk", "words"] = "auto"
+    """Where the tags come from. `auto`: spaCy's model, else NLTK's tagger, else a list of verbs, whichever is installed."""
+    languages: tuple[str, ...] = ("en",)
+    """ISO 639-1 codes of languages that messages may be in; none given: any."""
+
+
+class OutliersConfig(Section):
+    """Rows outside these percentiles of the whole set are dropped, as in CommitChronicle (arXiv 2308.07655)."""
+
+    message_low: float = Field(0.0, ge=0.0, lt=0.5)
+    """Shortest messages that are dropped, as a share of all; lengths are in characters."""
+    message_high: float = Field(0.99, gt=0.5, le=1.0)
+    """Longer messages than this share of all are dropped."""
+    diff_low: float = Field(0.0, ge=0.0, lt=0.5)
+    """Smallest diffs that are dropped, as a share of all; sizes are in characters."""
+    diff_high: float = Field(0.99, gt=0.5, le=1.0)
+    """Larger diffs than this share of all are dropped."""
+    at_least: int = Field(200, ge=1)
+    """Sets with fewer rows have no percentiles worth the name and lose none."""
+
+
+class DuplicatesConfig(Section):
+    """Rows whose normalised diffs are alike, over all repositories; of each group the oldest stays."""
+
+    exact: bool = True
+    """The very same diff but for spaces, and …"""
+    near: bool = True
+    """… nearly the same one, by MinHash over shingles of tokens."""
+    similarity: float = Field(0.85, gt=0.0, le=1.0)
+    """Estimated Jaccard similarity from which on two diffs are near duplicates."""
+    permutations: int = Field(128, ge=16, le=512)
+    """Hash functions of a MinHash: the error of the estimate falls with their square root."""
+    shingle: int = Field(5, ge=1)
+    """Tokens in one shingle."""
+
+
+class ContaminationConfig(Section):
+    """Rows that share n-grams with a benchmark are dropped and counted by benchmark."""
+
+    sets: tuple[str, ...] = ()
+    """Files (.jsonl, .json, .parquet), `datasets` folders or hub names of benchmarks and held-out tasks; a known name
+    (humaneval, mbpp, livecodebench, bigcodebench, swe-bench) is looked up on the hub."""
+    ngram: int = Field(13, ge=4)
+    """Tokens in one n-gram; 13 is GPT-3's choice (arXiv 2005.14165, appendix C)."""
+    share: float = Field(0.0, ge=0.0, lt=1.0)
+    """Share of a row's n-grams that may be in a set; with 0 a single one drops the row."""
+
+
+class PrivacyConfig(Section):
+    """Secrets (detect-secrets) and personal data in messages and sources."""
+
+    secrets: Literal["drop", "redact", "keep"] = "drop"
+    """What becomes of rows in which a secret was found."""
+    personal: Literal["drop", "redact", "keep"] = "redact"
+    """Addresses, telephone numbers and network addresses; authors' names and addresses are never in a row."""
+
+
+class LicencesConfig(Section):
+    """Licences by repository and by file (SPDX identifiers; a file's own `SPDX-License-Identifier` comes first)."""
+
+    allow: tuple[str, ...] = PERMISSIVE
+    """Rows under any other licence are dropped; `*` allows all."""
+    unknown: Literal["drop", "keep"] = "drop"
+    """What becomes of rows whose repository shows no licence that is known."""
+
+
+class SplitConfig(Section):
+    """Which rows are held out, so that nothing on one side gives the other away."""
+
+    by: Literal["files", "repository", "time"] = "files"
+    """`files`: files touched together stay together, by the hash that tasks are split by."""
+    heldout: float = Field(0.0, ge=0.0, lt=1.0)
+    """Share held out; with `time` the newest."""
+
+
+class EnrichConfig(Section):
+    """What the configured teacher adds. Without a teacher nothing is asked, whatever is set here."""
+
+    instructions: Literal["poor", "all", "none"] = "poor"
+    """Which rows get an instruction written from the diff and its surroundings: those whose message says little, all, none."""
+    explain: bool = False
+    """Ask for the reasoning behind plan and analysis, for the stage rows."""
+    seeds: int = Field(0, ge=0)
+    """New problems at most that are made up from diffs (OSS-Instruct, arXiv 2312.02120)."""
+    judge: bool = False
+    """Have rows scored, and …"""
+    least_score: float = Field(0.0, ge=0.0, le=1.0)
+    """… drop those below this score."""
+    labels: str | None = None
+    """File of rows that a person has labelled, against which the judge is calibrated (arXiv 2311.09476)."""
+
+
+class MiningConfig(Section):
+    """Which commits become rows."""
+
+    max_files: int = Field(10, ge=1)
+    """Commits that change more files are dropped."""
+    max_changed_lines: int = Field(200, ge=1)
+    """Commits whose diff has more changed lines are dropped."""
+    min_message_words: int = Field(3, ge=0)
+    """Messages with fewer words are poor: the statement is then written from the changed symbols and the examples in
+    the tests that the commit adds; without such examples nothing says what was asked, and the commit is dropped."""
+    bots: tuple[str, ...] = ("bot", "dependabot", "renovate", "github-actions")
+    """Author names that contain one of these words are bots."""
+    negatives: int = Field(3, ge=0)
+    """Irrelevant symbols judged beside each relevant one."""
+    offered: int = Field(6, ge=1)
+    """Symbols that retrieval offers to analysis, as `agent.candidates` does in a rollout."""
+    wrong_attempts: int = Field(1, ge=0, le=8)
+    """Wrong edits made for each change: review learns from the first, planning and generation see one more rejected in each
+    further row."""
+    languages: tuple[str, ...] = ()
+    """Programming languages to keep, such as python; all that are known when none is given. Stage rows are Python's."""
+    newest: int | None = Field(None, ge=1)
+    """Commits of each repository at most, newest first; all of them when not given."""
+    mechanical: MechanicalConfig = MechanicalConfig()
+    messages: MessagesConfig = MessagesConfig()
+    outliers: OutliersConfig = OutliersConfig()
+    duplicates: DuplicatesConfig = DuplicatesConfig()
+    contamination: ContaminationConfig = ContaminationConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
+    licences: LicencesConfig = LicencesConfig()
+    split: SplitConfig = SplitConfig()
+    enrich: EnrichConfig = EnrichConfig()

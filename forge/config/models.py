@@ -1,0 +1,66 @@
+"""Bases, adapters, the engine that serves them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from forge.config.section import Section
+
+
+class BaseModelConfig(Section):
+    """A frozen base. `nano` is the one that ships with forge; anything else is a folder or a hub id."""
+
+    model: str = "nano"
+    revision: str | None = None
+    load_in_4bit: bool = False
+    """QLoRA on CUDA; refused on CPU."""
+    max_model_tokens: int = Field(1024, ge=128)
+    """Context length, in tokens, of training and serving."""
+
+
+class StageConfig(Section):
+    """What deviates from a stage's own defaults (`forge.stages`); `None` keeps the default."""
+
+    base: str = "main"
+    rank: int | None = Field(None, ge=1, le=256)
+    learning_rate: float | None = Field(None, gt=0)
+    epochs: float | None = Field(None, gt=0)
+    batch_size: int | None = Field(None, ge=1)
+    """Rows per optimizer step; `training.batch_size` when it is not given."""
+    max_steps: int | None = Field(None, ge=1)
+    """Optimizer steps at most: many rows want fewer passes than few."""
+    max_answer_tokens: int | None = Field(None, ge=1)
+
+
+class TrainingConfig(Section):
+    backend: Literal["auto", "unsloth", "trl"] = "auto"
+    """`auto`: Unsloth when CUDA is there, TRL with PEFT otherwise."""
+    batch_size: int = Field(16, ge=1)
+    """Rows per optimizer step."""
+    eval_fraction: float = Field(0.1, ge=0.0, lt=0.5)
+    """Share of rows kept back for early stopping on held-out loss; 0 trains on all of them, to the end of the schedule."""
+    patience: int = Field(2, ge=1)
+    """Evaluations without improvement before training stops."""
+    threads: int = Field(2, ge=1)
+    """CPU threads of the training worker; ignored on CUDA."""
+    gpus: float = Field(0.0, ge=0.0)
+    """Ray GPUs that the training worker holds."""
+
+
+class ServeConfig(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(8123, ge=1024, le=65535)
+    threads: int = Field(1, ge=1)
+    """CPU threads of the engine; ignored on CUDA."""
+    gpus: float = Field(0.0, ge=0.0)
+    max_adapters: int = Field(12, ge=1)
+    """Adapter slots of the engine."""
+    max_rank: int = Field(16, ge=1)
+    max_sequences: int = Field(64, ge=1)
+    """Sequences in one engine step."""
+    kv_cache_bytes: int = Field(256 * 2**20, ge=2**20)
+    """KV cache on CPU; on CUDA `gpu_memory_fraction` decides."""
+    gpu_memory_fraction: float = Field(0.85, gt=0.0, le=0.98)
+    start_timeout_s: float = Field(300.0, gt=0)

@@ -1,0 +1,143 @@
+"""The whole run: the loop's own parts, and the rules across all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from forge.config.mining import MiningConfig
+from forge.config.models import BaseModelConfig, ServeConfig, StageConfig, TrainingConfig
+from forge.config.section import Section
+from forge.config.sources import HistoryConfig, InjectConfig, TasksConfig, TeacherConfig
+from forge.records import STAGES, Limits
+
+
+class AgentConfig(Section):
+    """The scaffold's own settings."""
+
+    prompt_style: Literal["brief", "full"] = "full"
+    """`full` instructs in words, plans and edits line by line. `brief` is for a very small base that was trained on it (nano):
+    the stage's name alone instructs, plans name symbols, an edit replaces a symbol as a whole."""
+    candidates: int = Field(6, ge=1)
+    """Symbols that lexical retrieval offers to analysis."""
+    judged: int = Field(4, ge=1)
+    """Symbols that relevance judges."""
+    planned: int = Field(2, ge=1)
+    """Relevant symbols that planning and generation see at most."""
+    visible_test_files: int = Field(3, ge=0)
+    """Test files of the work tree that an attempt is run against at most."""
+    repairs: int = Field(1, ge=0)
+    """Further attempts after a rejected one."""
+    accept_score: float = Field(0.5, ge=0.0, le=1.0)
+    """Review scores from here on accept an attempt."""
+
+
+class SandboxConfig(Section):
+    kind: Literal["auto", "docker", "bubblewrap", "confined"] = "auto"
+    """`auto`: Docker when an engine answers, else bubblewrap, else confined (practice repositories only)."""
+    workers: int = Field(2, ge=1)
+    """Ray actors that run rollouts."""
+    concurrency: int = Field(16, ge=1)
+    """Rollouts under way in one actor."""
+    limits: Limits = Limits()
+    rollout_s: float = Field(120.0, gt=0)
+    """Wall clock of one rollout."""
+    infra_retries: int = Field(3, ge=0)
+    """Fresh starts of a rollout whose infrastructure failed, before it is masked."""
+
+
+class RoundsConfig(Section):
+    rft: int = Field(2, ge=0)
+    """Rejection-sampling rounds after the cold start."""
+    samples: int = Field(6, ge=1)
+    """Trajectories sampled for each training task and round."""
+    temperature: float = Field(0.8, gt=0.0, le=2.0)
+    keep_per_task: int = Field(2, ge=1)
+    """Distinct successes kept a task (SWE-Gym: 2 beat all)."""
+    fresh_tasks: int | None = Field(None, ge=1)
+    """Training tasks that each round takes on beside those left from earlier rounds; the first takes on all when not given."""
+    retire: float = Field(1.0, gt=0.0, le=1.0)
+    """Training tasks solved by at least this share of a round's samples are not sampled again; they stay in the rows."""
+    replay: float = Field(0.15, ge=0.0, le=1.0)
+    """Mined rows added, as a share of the rows from rollouts."""
+    max_p: float = Field(0.05, gt=0.0, lt=1.0)
+    """A round is refused when the paired test says worse at this level."""
+
+
+class RayConfig(Section):
+    """How a local Ray is started when none is given."""
+
+    cpus: int | None = None
+    object_store_bytes: int = Field(200 * 2**20, ge=80 * 2**20)
+    dashboard_port: int = Field(8265, ge=1024, le=65535)
+    port: int = Field(6399, ge=1024, le=65535)
+
+
+class ForgeConfig(Section):
+    """The whole run."""
+
+    name: str = Field("quickstart", pattern=r"^[a-z0-9][a-z0-9-]*$")
+    workspace: str = "workspace/{name}"
+    """Folder of everything the run writes; `{name}` is replaced."""
+    seed: int = Field(0, ge=0)
+    history: HistoryConfig = HistoryConfig()
+    mining: MiningConfig = MiningConfig()
+    tasks: TasksConfig = TasksConfig()
+    inject: InjectConfig = InjectConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    bases: dict[str, BaseModelConfig] = {"main": BaseModelConfig()}
+    stages: dict[str, StageConfig] = {}
+    training: TrainingConfig = TrainingConfig()
+    serve: ServeConfig = ServeConfig()
+    agent: AgentConfig = AgentConfig()
+    sandbox: SandboxConfig = SandboxConfig()
+    rounds: RoundsConfig = RoundsConfig()
+    ray: RayConfig = RayConfig()
+
+    def stage(self, name: str) -> StageConfig:
+        """Deviations of one stage; defaults when it has none."""
+        return self.stages.get(name, StageConfig())
+
+    def base_of_stages(self) -> dict[str, str]:
+        """The name of the base that each stage's adapters belong to."""
+        return {stage: self.stage(stage).base for stage in STAGES}
+
+    @property
+    def workspace_path(self) -> Path:
+        return Path(self.workspace.format(name=self.name)).expanduser().resolve()
+
+    @model_validator(mode="after")
+    def _rules_across_fields(self) -> ForgeConfig:
+        for stage, deviations in self.stages.items():
+            if stage not in STAGES:
+                raise ValueError(f"stages.{stage}: there is no such stage; the stages are {', '.join(STAGES)}")
+            if deviations.base not in self.bases:
+                raise ValueError(f"stages.{stage}.base is '{deviations.base}', which is not one of bases: {sorted(self.bases)}")
+        if "main" not in self.bases and set(STAGES) - set(self.stages):
+            raise ValueError("bases has no 'main', which stages without a base of their own use; add it")
+        ranks = [s.rank for s in self.stages.values() if s.rank is not None]
+        if ranks and max(ranks) > self.serve.max_rank:
+            raise ValueError(f"serve.max_rank={self.serve.max_rank} is below a stage's rank {max(ranks)}; raise it")
+        if not self.history.practice.repositories and not self.history.repos:
+            raise ValueError("nothing to mine: give --repo PATH, or set history.repos or history.practice.repositories")
+        if self.agent.judged > self.agent.candidates:
+            raise ValueError(f"agent.judged={self.agent.judged} exceeds agent.candidates={self.agent.candidates}")
+        if self.mining.offered != self.agent.candidates:
+            raise ValueError(
+                f"mining.offered={self.mining.offered} is not agent.candidates={self.agent.candidates}: analysis would learn from "
+                "other lists than it will see; set both alike"
+            )
+        if self.rounds.fresh_tasks and self.rounds.rft and self.rounds.fresh_tasks * self.rounds.rft < self.tasks.train:
+            raise ValueError(
+                f"rounds.fresh_tasks={self.rounds.fresh_tasks} in each of {self.rounds.rft} rounds leaves "
+                f"some of tasks.train={self.tasks.train} unused; raise the one or lower the other"
+            )
+        if self.serve.max_adapters < 2 * len(STAGES):
+            raise ValueError(f"serve.max_adapters={self.serve.max_adapters}: promoted and candidate adapters of five stages need 10")
+        if self.tasks.transfer and self.history.practice.repositories and not self.history.practice.transfer_repositories:
+            raise ValueError("tasks.transfer asks for tasks, but history.practice.transfer_repositories is 0; set one of them")
+        if self.serve.port in (self.ray.dashboard_port, self.ray.port):
+            raise ValueError(f"serve.port={self.serve.port} is also a port of Ray; choose another")
+        return self
