@@ -144,6 +144,9 @@ class EnrichConfig(Section):
 
     instructions: Literal["poor", "all", "none"] = "poor"
     """Which rows get an instruction written from the diff and its surroundings: those whose message says little, all, none."""
+    issues: str | None = None
+    """File of the repository's issues, as `gh issue list --state all --json number,title,body` writes it; shown to the teacher
+    beside the changes that name them."""
     explain: bool = False
     """Ask for the reasoning behind plan and analysis, for the stage rows."""
     seeds: int = Field(0, ge=0)

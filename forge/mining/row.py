@@ -32,6 +32,8 @@ class Row(Record):
     authored_at: str
     message: str
     """Without conventional prefix, issue numbers, trailers and sign-offs."""
+    issues: tuple[int, ...] = ()
+    """Numbers of issues and pull requests that the message named."""
     kind: str = ""
     """The conventional prefix that the message had, such as `fix`."""
     poor: str = ""
