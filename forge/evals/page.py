@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from pathlib import Path
 
 from forge.evals import plots
 from forge.evals.paired import Paired
 from forge.evals.stories import stories
 from forge.evals.summary import RunSummary, promoted_steps
+from forge.observe import html
 from forge.records import STAGES, StepReport
 
-STYLE = Path(__file__).with_name("page.css")
 OUTCOME_WORDS = {"solved": "solved", "failed": "failed", "agent_error": "agent error", "infra_error": "infrastructure error, masked"}
 SIGNIFICANT = 0.05
 
@@ -22,13 +21,7 @@ def page(summary: RunSummary) -> str:
     body = "\n".join(
         [_head(summary), _measured(summary), _cost(summary), _taught(summary), _lineage(summary), stories(summary), _about(summary)]
     )
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-        f"<title>{escape(summary.name)}: what got better</title>\n<style>\n{STYLE.read_text(encoding='utf-8')}</style>\n</head>\n"
-        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
+    return html.page(f"{summary.name}: what got better", body)
 
 
 def headline(summary: RunSummary) -> str:

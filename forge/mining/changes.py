@@ -26,8 +26,13 @@ MAX_EXAMPLES = 2
 """Calls that a statement shows, as people show them in issues."""
 
 
-def change_of(commit: Commit, pool: Sequence[Symbol], config: MiningConfig, heldout: Collection[str] = ()) -> Change | Drop:
-    """What this commit teaches. `pool` are symbols of its parent's tree to draw negatives from, never from `heldout` paths."""
+def change_of(
+    commit: Commit, pool: Sequence[Symbol], config: MiningConfig, heldout: Collection[str] = (), *, asked: str = ""
+) -> Change | Drop:
+    """What this commit teaches. `pool` are symbols of its parent's tree to draw negatives from, never from `heldout` paths.
+
+    `asked` is what a teacher says was asked for; without it the message and the tests say it.
+    """
     sources = [file for file in commit.files if not is_test_path(file.path)]
     reason = next((found for found in map(_unfit, sources) if found), None)
     if reason:
@@ -43,7 +48,7 @@ def change_of(commit: Commit, pool: Sequence[Symbol], config: MiningConfig, held
     hunks = tuple(hunk for file in sources for hunk in _hunks(file, touched, file.after or ""))
     if not hunks or not _carries_out(hunks, sources, touched):
         return Drop(sha=commit.sha, reason="not expressible as edits")
-    statement = _statement(commit, touched, config)
+    statement = _statement(commit, touched, config, asked)
     if statement is None:
         return Drop(sha=commit.sha, reason="nothing says what was asked")
     keys = {symbol.key for symbol in touched}
@@ -150,11 +155,11 @@ def _carries_out(hunks: Sequence[Hunk], sources: Sequence[FileChange], touched: 
     return all(hunk.symbol for hunk in hunks) and files | made == wanted
 
 
-def _statement(commit: Commit, touched: Sequence[Symbol], config: MiningConfig) -> str | None:
+def _statement(commit: Commit, touched: Sequence[Symbol], config: MiningConfig, asked: str) -> str | None:
     """The message's title and examples from added tests; `None` for a poor message without examples, which asks for nothing."""
     names = list(dict.fromkeys(symbol.name.split(".")[-1] for symbol in touched))
     examples = _added_examples(commit, names)[:MAX_EXAMPLES]
-    title = title_of(commit.message, config.min_message_words)
+    title = asked or title_of(commit.message, config.min_message_words)
     if title is not None and "\ufffd" not in title:
         return compose(title, examples)
     return compose(f"wrong result in {', '.join(names[:3])}", examples) if examples else None

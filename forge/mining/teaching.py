@@ -1,0 +1,66 @@
+"""Rows that are kept become what the stages learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+from forge.config import MiningConfig
+from forge.mining.changes import change_of
+from forge.mining.row import Row
+from forge.mining.symbols import NearSymbols
+from forge.records import Commit, Drop, Example
+from forge.stages import REGISTRY
+from forge.stages.stage import Change, PromptStyle
+from forge.stages.symbols import is_test_path
+
+NO_PYTHON = "no Python source that was there before"
+
+
+def examples_of(change: Change, style: PromptStyle = "full") -> Iterator[Example]:
+    """The examples of every stage that one change teaches."""
+    for stage in REGISTRY.values():
+        yield from stage.from_change(change, style)
+
+
+def taught(rows: Iterable[Row], near: NearSymbols, config: MiningConfig, heldout: Collection[str] = ()) -> Iterator[Row | Drop]:
+    """The rows, each with its change, or with the reason why the stages cannot learn from it; those that nobody could ask for
+    are drops. Symbols of `heldout` paths are shown to nobody.
+    """
+    seen: set[int] = set()
+    for row in rows:
+        change = _change(row, near, config, heldout)
+        if isinstance(change, Change):
+            mark = hash((change.statement, change.hunks))
+            change = Drop(sha=row.commit, reason="same as another") if mark in seen else change
+            seen.add(mark)
+        yield _told(row, change)
+
+
+def _change(row: Row, near: NearSymbols, config: MiningConfig, heldout: Collection[str]) -> Change | Drop:
+    sources = tuple(file for file in row.files if file.path.endswith(".py"))
+    if not any(file.before is not None and not is_test_path(file.path) for file in sources):
+        return Drop(sha=row.commit, reason=NO_PYTHON)
+    asked = row.instruction if row.instruction_by == "teacher" else ""
+    commit = Commit(
+        repo=row.repo,
+        sha=row.commit,
+        parents=(row.parent,),
+        author_name="",
+        author_email="",
+        authored_at=row.authored_at,
+        message="" if row.poor else row.message,
+        files=sources,
+    )
+    try:
+        return change_of(commit, near.of(commit), config, heldout, asked=asked)
+    except (RecursionError, MemoryError):  # from the parser, on sources made to hurt it
+        return Drop(sha=row.commit, reason="too deeply nested")
+
+
+def _told(row: Row, change: Change | Drop) -> Row | Drop:
+    if isinstance(change, Change):
+        said = {} if row.instruction else {"instruction": change.statement, "instruction_by": "tests"}
+        return row.model_copy(update={"change": change, **said})
+    if not row.instruction:
+        return Drop(sha=row.commit, reason=f"nothing says what was asked: {row.poor or 'no message'}")
+    return row.model_copy(update={"no_change": change.reason})
