@@ -7,11 +7,13 @@ its string. Every file says which record type and schema version it holds; readi
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,6 +24,8 @@ from forge.store import atomic
 
 R = TypeVar("R", bound=Record)
 
+GROUP = 64
+"""Records in one row group of a streamed file: whole sources of a commit are some 100 KB."""
 SCALARS: dict[type, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 
 
@@ -48,6 +52,68 @@ def read_records(path: Path, kind: type[R]) -> list[R]:
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"cannot read {path}: {error}") from error
     return from_table(table, kind, str(path))
+
+
+def stream_records(path: Path, kind: type[R], columns: Sequence[str] | None = None) -> Iterator[R]:
+    """The records of one file, a row group in memory at a time; with `columns` alone, the others keep their defaults.
+
+    Raises `StoreError` as `read_records` does.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                yield from from_table(file.read_row_group(group, columns=columns), kind, str(path))
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"cannot read {path}: {error}") from error
+
+
+class RecordWriter(Generic[R]):
+    """Records to one file as they come, `GROUP` in memory at a time; the file appears when `close` is called."""
+
+    def __init__(self, path: Path, kind: type[R]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path, self._kind = path, kind
+        self._temporary = path.with_name(f"{atomic.TEMPORARY}{uuid.uuid4().hex}-{path.name}")
+        self._file = pq.ParquetWriter(self._temporary, schema_of(kind), compression="zstd")
+        self._waiting: list[R] = []
+        self.count = 0
+
+    def add(self, record: R) -> None:
+        """Write one more."""
+        self._waiting.append(record)
+        self.count += 1
+        if len(self._waiting) == GROUP:
+            self._flush()
+
+    def close(self) -> int:
+        """Put the file in its place, whole and synced; returns the number of its records."""
+        self._flush()
+        self._file.close()
+        atomic.sync_file(self._temporary)
+        self._temporary.replace(self._path)
+        atomic.sync_folder(self._path.parent)
+        return self.count
+
+    def give_up(self) -> None:
+        """Leave nothing behind; harmless after `close`."""
+        self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._file.write_table(to_table(self._waiting, self._kind))
+            self._waiting = []
+
+
+@contextmanager
+def writing(path: Path, kind: type[R]) -> Iterator[RecordWriter[R]]:
+    """A writer whose file appears on a clean exit alone."""
+    writer = RecordWriter(path, kind)
+    try:
+        yield writer
+        writer.close()
+    finally:
+        writer.give_up()
 
 
 def write_examples(path: Path, rows: Sequence[Example]) -> int:

@@ -103,3 +103,30 @@ def test_a_failing_write_leaves_the_old_file(tmp_path: Path) -> None:
         parquet.write_examples(path, [too_big])
     assert parquet.read_examples(path) == [example("old")]
     assert [entry.name for entry in tmp_path.iterdir()] == ["rows.parquet"]
+
+
+def test_a_stream_of_records_is_the_same_records(tmp_path: Path) -> None:
+    rows = [Lineage(repo=f"r{number}", files=("a", "b")) for number in range(3 * parquet.GROUP + 5)]
+    with parquet.writing(tmp_path / "rows.parquet", Lineage) as writer:
+        for row in rows:
+            writer.add(row)
+    assert (
+        list(parquet.stream_records(tmp_path / "rows.parquet", Lineage)) == rows == parquet.read_records(tmp_path / "rows.parquet", Lineage)
+    )
+    only = list(parquet.stream_records(tmp_path / "rows.parquet", Lineage, columns=["repo"]))
+    assert only == [Lineage(repo=row.repo) for row in rows]
+
+
+def test_a_stream_without_records_is_a_file_of_none(tmp_path: Path) -> None:
+    with parquet.writing(tmp_path / "rows.parquet", Lineage):
+        pass
+    assert list(parquet.stream_records(tmp_path / "rows.parquet", Lineage)) == []
+
+
+def test_a_stream_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), parquet.writing(tmp_path / "rows.parquet", Lineage) as writer:
+        writer.add(Lineage(repo="r"))
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(StoreError, match="cannot read"):
+        list(parquet.stream_records(tmp_path / "rows.parquet", Lineage))
