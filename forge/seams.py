@@ -47,6 +47,11 @@ class History(Protocol):
     def commit(self, summary: CommitSummary) -> Commit | Drop:
         """The commit with the text of its Python files before and after."""
 
+    def contents(
+        self, summaries: Iterable[CommitSummary], *, wanted: Callable[[str], bool], max_lines: int | None = None
+    ) -> Iterator[Commit | Drop]:
+        """The commits in their order, each with its `wanted` files and their diffs; those that change more than `max_lines` are drops."""
+
     def tree(self, sha: str) -> dict[str, bytes]:
         """Regular files of a commit's tree; links, submodules and files over 1 MiB are left out."""
 

@@ -22,6 +22,8 @@ from forge.errors import ConfigError, ForgeError
 from forge.observe import logs
 from forge.observe.screen import Screen
 from jobs import preflight
+from jobs.data.cli import app as data
+from jobs.mine_cli import mine
 from jobs.tasks.cli import app as tasks
 
 app = typer.Typer(
@@ -35,6 +37,8 @@ app = typer.Typer(
 nano = typer.Typer(help="The tiny stand-in base that lets the loop run without a download.", no_args_is_help=True)
 app.add_typer(nano, name="nano")
 app.add_typer(tasks, name="tasks")
+app.add_typer(data, name="data")
+app.command()(mine)
 
 Arguments = Annotated[list[str] | None, typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", show_default=False)]
 

@@ -18,7 +18,7 @@ from forge.config import ForgeConfig
 from forge.errors import ForgeError
 from forge.evals.stage_scores import Truth, truth_of
 from forge.evals.steps import solved_by_task, step_report
-from forge.mining.on_ray import MiningCounts
+from forge.mining.counts import MiningCounts
 from forge.observe.metrics import HELDOUT, ROUND
 from forge.observe.progress import Progress
 from forge.records import STAGES, AdapterRef, Example, Outcome, RoundReport, StepReport, Trajectory

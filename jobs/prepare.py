@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from forge.config import MiningConfig
 from forge.errors import ForgeError
+from forge.mining.counts import MiningCounts
+from forge.mining.folder import MinedFolder
 from forge.mining.history import open_history
-from forge.mining.on_ray import MiningCounts, mine
+from forge.mining.on_ray import MiningProgress, mine
 from forge.tasks.on_ray import Means, TaskCounts, TaskSet, build_tasks
 from jobs.context import RunContext
 from jobs.tasks.telling import tell, waiting
-from jobs.wiring import EnvironmentFactory, ProviderFactory, make_practice
+from jobs.wiring import EnvironmentFactory, ProviderFactory, make_practice, teacher_of
 
 
 def histories(run: RunContext) -> tuple[dict[str, Path], tuple[str, ...]]:
@@ -82,20 +85,27 @@ def mined(run: RunContext, repos: Mapping[str, Path], taskset: TaskSet) -> Minin
     """Cold-start rows of every stage in the workspace, from commits that touch no held-out file."""
     with run.phase("mining", "commits to training rows") as phase:
 
-        def show(counts: MiningCounts) -> None:
-            phase.now(f"{counts.commits} commits, {counts.survivors} teach")
+        def show(progress: MiningProgress) -> None:
+            phase.now(f"{progress.counts.commits} commits read, {progress.counts.teaching} teach")
 
         counts = mine(
-            repos,
-            run.workspace.root / "examples",
-            run.config.mining,
+            {name: str(path) for name, path in repos.items()},
+            MinedFolder(run.workspace.root / "mined", examples=run.workspace.root / "examples"),
+            own(run.config.mining),
+            make_teacher=teacher_of(run.config, run.workspace),
+            teacher=run.config.teacher.model or "",
             heldout=taskset.heldout_files,
             style=run.config.agent.prompt_style,
             progress=show,
         )
-        phase.result(f"{counts.survivors} of {counts.commits} commits teach, {sum(counts.examples.values())} rows")
+        phase.result(f"{counts.teaching} of {counts.commits} commits teach, {sum(counts.examples.values())} rows")
     run.ledger.finish_phase("mining", counts.model_dump(mode="json"))
     return counts
+
+
+def own(config: MiningConfig) -> MiningConfig:
+    """The same, but for the licence: what learns from a repository here stays with whoever has the repository."""
+    return config.model_copy(update={"licences": config.licences.model_copy(update={"allow": ("*",), "unknown": "keep"})})
 
 
 def _practice_root(run: RunContext) -> Path:

@@ -100,7 +100,7 @@ def _hardware() -> str:
 
 
 def _dropped(loop: Loop, everything: Mapping[str, list[Trajectory]]) -> dict[str, dict[str, int]]:
-    dropped = {"mining": dict(loop.mined.drops), "tasks": dict(loop.taskset.counts.refused)}
+    dropped = {"mining": {**loop.mined.drops, **loop.mined.silent}, "tasks": dict(loop.taskset.counts.refused)}
     dropped |= {report.name: report.dropped for report in loop.run.ledger.rounds() if report.dropped}
     retries = sum(t.infra_retries for found in everything.values() for t in found)
     return dropped | ({"infrastructure": {"retries": retries}} if retries else {})

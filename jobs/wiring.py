@@ -8,16 +8,18 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from forge import nano
-from forge.config import BaseModelConfig, ForgeConfig, PracticeConfig
+from forge.config import BaseModelConfig, ForgeConfig, PracticeConfig, TeacherConfig
 from forge.endpoint.client import EndpointModel
+from forge.endpoint.teacher import OpenAITeacher
 from forge.endpoint.tokens import BaseTokenizer
 from forge.errors import EnvironmentLackError, SandboxError, TaskError
 from forge.nano.repository import draw_families, generate
 from forge.records import Environment, Record
 from forge.rollouts.rollout import Runner
-from forge.seams import Environments, FindEnvironment, SandboxProvider, TrainJob
+from forge.seams import Environments, FindEnvironment, SandboxProvider, Teacher, TrainJob
 from forge.stages import REGISTRY
 from forge.store.trees import TreeStore
+from forge.store.workspace import Workspace
 from forge.tasks.on_ray import ENVIRONMENTS, INJECTED_ENVIRONMENTS
 from forge.training.base import locate
 from sandboxes.environments import Shelf
@@ -63,6 +65,21 @@ def listed_environments(tasks: Path) -> dict[str, Environment]:
     """By id, what the folder of tasks lists."""
     files = [tasks / file for file in (ENVIRONMENTS, INJECTED_ENVIRONMENTS) if (tasks / file).exists()]
     return {entry["id"]: Environment.model_validate(entry) for file in files for entry in json.loads(file.read_text())}
+
+
+class TeacherFactory(Record):
+    """Makes the configured teacher; travels to Ray workers."""
+
+    config: TeacherConfig
+    folder: str
+
+    def __call__(self) -> Teacher:
+        return OpenAITeacher(self.config, Path(self.folder))
+
+
+def teacher_of(config: ForgeConfig, workspace: Workspace) -> TeacherFactory | None:
+    """What makes the configured teacher, whose answers the workspace keeps; `None` when there is none."""
+    return TeacherFactory(config=config.teacher, folder=str(workspace.teacher)) if config.teacher.model else None
 
 
 class RunnerFactory(Record):

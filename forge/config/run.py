@@ -120,7 +120,7 @@ class ForgeConfig(Section):
         ranks = [s.rank for s in self.stages.values() if s.rank is not None]
         if ranks and max(ranks) > self.serve.max_rank:
             raise ValueError(f"serve.max_rank={self.serve.max_rank} is below a stage's rank {max(ranks)}; raise it")
-        if not self.history.practice.repositories and not self.history.repos:
+        if not (self.history.practice.repositories or self.history.repos or self.history.listed):
             raise ValueError("nothing to mine: give --repo PATH, or set history.repos or history.practice.repositories")
         if self.agent.judged > self.agent.candidates:
             raise ValueError(f"agent.judged={self.agent.judged} exceeds agent.candidates={self.agent.candidates}")

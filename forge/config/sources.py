@@ -31,7 +31,9 @@ class PracticeConfig(Section):
 class HistoryConfig(Section):
     practice: PracticeConfig = PracticeConfig()
     repos: tuple[str, ...] = ()
-    """Git repositories (folders) to mine beside the practice ones."""
+    """Git repositories to mine beside the practice ones: folders, and for `forge mine` addresses too."""
+    listed: str | None = None
+    """File with a further repository a line, for `forge mine`; lines that begin with # are left out."""
 
 
 class TasksConfig(Section):

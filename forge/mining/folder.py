@@ -36,24 +36,14 @@ class MinedFolder:
         return self.root / "data.html"
 
     @property
-    def surveys(self) -> Path:
-        """What each repository is, found out before it is read."""
-        return self.root / "work" / "surveys"
-
-    @property
     def read(self) -> Path:
         """Rows as they were read, and what was dropped while reading."""
         return self.root / "work" / "read"
 
     @property
-    def verdicts(self) -> Path:
-        """What only the whole set could tell about each row."""
-        return self.root / "work" / "verdicts.parquet"
-
-    @property
-    def told(self) -> Path:
-        """Rows with what a teacher added."""
-        return self.root / "work" / "told"
+    def finished(self) -> Path:
+        """Which shards are done, and what was dropped at the end."""
+        return self.root / "work" / "finished"
 
     @property
     def teacher(self) -> Path:

@@ -6,16 +6,23 @@ safe against a crafted object store; git's own ownership check stays on.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from forge.errors import HistoryError
 
 MAX_FILE_BYTES = 2**20
 """Larger files are never read: no source that a stage can show is that long."""
+
+PLAIN_DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/", "-U3", "--diff-algorithm=myers")
+"""What git's diffs look like wherever nobody has configured anything else."""
+_ID = re.compile(rb"(?:[0-9a-f]{40}|[0-9a-f]{64})\n")
 
 _FLAGS = (
     "--no-replace-objects",
@@ -25,6 +32,10 @@ _FLAGS = (
     *("-c", "log.showSignature=false"),
     *("-c", "log.showRoot=true"),
     *("-c", "diff.external="),
+    *("-c", "diff.suppressBlankEmpty=false"),
+    *("-c", "diff.renameLimit=400"),
+    # Names of other alphabets as they are; quotes, backslashes and control characters stay escaped.
+    *("-c", "core.quotePath=false"),
     # Bigger text is treated as binary by diffs, so a 100 MB file costs nothing.
     *("-c", f"core.bigFileThreshold={MAX_FILE_BYTES}"),
 )
@@ -59,6 +70,82 @@ def fields(path: Path, *arguments: str) -> Iterator[str]:
         process.wait()
         process.stdout.close()
         process.stderr.close()
+
+
+class Patch(NamedTuple):
+    """The diff of one commit: the text of each file by its `diff --git` line, and how many lines it adds and removes."""
+
+    files: dict[str, str]
+    changed_lines: int
+
+
+def patches(path: Path, shas: Sequence[str]) -> Iterator[Patch]:
+    """The diffs of commits against their first parents, in their order, through one `git diff-tree --stdin`.
+
+    Memory holds one commit's diff. Raises `HistoryError` when git ends before the last.
+    """
+    process = subprocess.Popen(
+        _command(path, ("diff-tree", "--stdin", "--always", "--root", "-r", "-M", "-p", "--full-index", *PLAIN_DIFF)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=_environment(),
+    )
+    assert process.stdin and process.stdout and process.stderr
+    # A thread feeds it: a writer that waits for its reader, which waits for the writer, would wait for ever.
+    feeder = threading.Thread(target=_feed, args=(process.stdin, shas), daemon=True)
+    feeder.start()
+    try:
+        lines = iter(process.stdout)
+        line = next(lines, b"")
+        for sha in shas:
+            if line != sha.encode() + b"\n":
+                raise HistoryError(f"git diff-tree ended early in {path}: {_last_line(process.stderr.read())}")
+            section, line = _until_next_commit(lines)
+            yield _patch(section)
+    finally:
+        process.kill()
+        process.wait()
+        feeder.join()
+        for stream in (process.stdout, process.stderr):
+            stream.close()
+
+
+def header(old: str, new: str) -> str:
+    """The `diff --git` line of a file, by which its part of a `Patch` is found."""
+    return f"diff --git {_quoted(f'a/{old}')} {_quoted(f'b/{new}')}"
+
+
+def _quoted(path: str) -> str:
+    """As git writes it with `core.quotePath` off; nothing that has control characters is looked for."""
+    return '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"' if '"' in path or "\\" in path else path
+
+
+def _feed(stdin: IO[bytes], shas: Sequence[str]) -> None:
+    with contextlib.suppress(OSError, ValueError), stdin:
+        stdin.write("".join(f"{sha}\n" for sha in shas).encode())
+
+
+def _until_next_commit(lines: Iterator[bytes]) -> tuple[list[bytes], bytes]:
+    """The lines of one commit's diff, and the next commit's id. No line of a diff is one: hunks begin with a sign."""
+    section: list[bytes] = []
+    for line in lines:
+        if len(line) in (41, 65) and _ID.fullmatch(line):
+            return section, line
+        section.append(line)
+    return section, b""
+
+
+def _patch(section: list[bytes]) -> Patch:
+    starts = [number for number, line in enumerate(section) if line.startswith(b"diff --git ")]
+    files: dict[str, str] = {}
+    changed = 0
+    for first, last in zip(starts, [*starts[1:], len(section)], strict=True):
+        part = section[first:last]
+        files[part[0].decode("utf-8", "surrogateescape").rstrip("\n")] = b"".join(part).decode("utf-8", "replace")
+        hunks = next((number for number, line in enumerate(part) if line.startswith(b"@@")), len(part))
+        changed += sum(line[:1] in (b"+", b"-") for line in part[hunks:])
+    return Patch(files, changed)
 
 
 class Objects:

@@ -7,7 +7,7 @@ About 80 times as fast as one `git diff-tree` process a commit, which is what Py
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from forge.errors import HistoryError
@@ -80,6 +80,27 @@ class GitHistory:
                 if isinstance(side, Drop):
                     return side.model_copy(update={"sha": summary.sha})
             files.append(FileChange(path=change.path, old_path=change.old_path, before=_or_none(before), after=_or_none(after)))
+        return Commit(**summary.model_dump(exclude={"changes"}), files=tuple(files))
+
+    def contents(
+        self, summaries: Iterable[CommitSummary], *, wanted: Callable[[str], bool], max_lines: int | None = None
+    ) -> Iterator[Commit | Drop]:
+        some = list(summaries)
+        for summary, patch in zip(some, git.patches(self.path, [summary.sha for summary in some]), strict=True):
+            if max_lines is not None and patch.changed_lines > max_lines:
+                yield Drop(sha=summary.sha, reason="too many changed lines")
+            else:
+                yield self._with_contents(summary, patch, wanted)
+
+    def _with_contents(self, summary: CommitSummary, patch: git.Patch, wanted: Callable[[str], bool]) -> Commit | Drop:
+        files = []
+        for change in (change for change in summary.changes if wanted(change.path)):
+            before, after = (self._text(blob) for blob in (change.old_blob, change.blob))
+            for side in (before, after):
+                if isinstance(side, Drop):
+                    return side.model_copy(update={"sha": summary.sha})
+            diff = patch.files.get(git.header(change.old_path or change.path, change.path), "")
+            files.append(FileChange(path=change.path, old_path=change.old_path, before=_or_none(before), after=_or_none(after), diff=diff))
         return Commit(**summary.model_dump(exclude={"changes"}), files=tuple(files))
 
     def entries(self, sha: str) -> dict[str, str]:

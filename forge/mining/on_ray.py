@@ -1,163 +1,152 @@
-"""Mining on Ray Data: repositories × commit ranges in, Parquet files of examples out, counts back.
+"""Mining on Ray Data: repositories in, Parquet files of rows and of examples out, counts back.
 
-Each range is one task that writes its own files and a done-marker, both atomically: only counts travel through
-Ray, memory is bounded by a range, and what an earlier run finished with the same settings is not done again.
+Four steps: repositories are surveyed; their shards are read into rows; the whole set is compared with itself and with
+benchmarks, from sketches alone; the rows that it keeps are finished. Each unit writes its own files and a done-marker, both
+atomically: only counts travel through Ray, memory is bounded by a row group, a bad unit is data, and what an earlier run
+finished with the same settings is not done again.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ray.data
 
 from forge.config import MiningConfig
-from forge.errors import HistoryError
-from forge.mining.examples import Mined, mine_range
-from forge.mining.history import open_history
-from forge.records import STAGES, Example, Record
+from forge.errors import HistoryError, TeacherRefusedError
+from forge.mining.compare import compare
+from forge.mining.counts import MiningCounts
+from forge.mining.finishing import Verdict
+from forge.mining.folder import MinedFolder
+from forge.mining.shard import Shard, Survey
+from forge.mining.units import Plan, finish_shard, read_shard, stale, survey_repository
+from forge.records import Record
+from forge.seams import Teacher
 from forge.stages.stage import PromptStyle
-from forge.store import atomic
-from forge.store.parquet import write_records
 
-RANGE = 1000
-"""Commits in one task: seconds of work, some MiB of examples."""
+Step = Literal["survey", "read", "compare", "finish"]
+MakeTeacher = Callable[[], Teacher]
 
 logger = logging.getLogger(__name__)
 
 
-class MiningCounts(Record):
-    """What mining gave, and where every commit went: `commits` = `survivors` + all `drops`."""
+class MiningProgress(Record):
+    """How far a step is, in its own units, and what is counted so far."""
 
-    repositories: int = 0
-    commits: int = 0
-    survivors: int = 0
-    drops: dict[str, int] = {}
-    examples: dict[str, int] = {}
-    """Rows by stage."""
-    failures: dict[str, str] = {}
-    """Ranges that could not be read, as `repo@skip`, with the reason; their commits are in no other count."""
+    step: Step
+    done: int
+    total: int
+    counts: MiningCounts
 
 
 def mine(
-    repos: Mapping[str, Path],
-    output: Path,
+    repos: Mapping[str, str],
+    folder: MinedFolder,
     config: MiningConfig,
     *,
+    make_teacher: MakeTeacher | None = None,
+    teacher: str = "",
     heldout: Collection[tuple[str, str]] = (),
     style: PromptStyle = "full",
-    progress: Callable[[MiningCounts], None] | None = None,
+    progress: Callable[[MiningProgress], None] | None = None,
 ) -> MiningCounts:
-    """Write `output/<stage>/mined-*.parquet` from the histories of `repos` (name → folder) and return the counts.
+    """Mine `repos` (name → folder or address) into `folder` and return the counts.
 
-    No row comes from a commit that touches a `heldout` (repository, path), nor shows a symbol of one. A repository
-    that cannot be read is counted in `failures`; only when none can be read does it raise `HistoryError`.
-    Needs a running Ray whose workers see `output` and the repositories.
+    No row comes from a commit that touches a `heldout` (repository, path), nor shows a symbol of one. `teacher` names who is
+    behind `make_teacher`. A repository that cannot be read is counted in `failures`; only when none can be read does it raise
+    `HistoryError`, and `TeacherRefusedError` when the teacher answers nothing. Needs a running Ray whose workers see `folder`.
     """
-    total = MiningCounts(repositories=len(repos))
-    ranges, unreadable = _ranges(repos)
-    total = _add(total, MiningCounts(failures=unreadable))
-    if not ranges:
-        raise HistoryError("; ".join(unreadable.values()) or "there is no repository to mine; give history.repos")
-    settings = _settings(config, heldout, style)
-    for stale in _stale(output, ranges, settings):
-        stale.unlink(missing_ok=True)
     _quiet()
-    task = partial(_mine_row, output=str(output), config=config, heldout=sorted(heldout), style=style, settings=settings)
-    # One block a range: a range is the unit of work, of failure and of resumption.
-    dataset = ray.data.from_items(ranges, override_num_blocks=len(ranges)).map(task)
-    for row in dataset.iter_rows():
-        total = _add(total, MiningCounts.model_validate_json(row["counts"]))
-        if progress:
-            progress(total)
-    return total
-
-
-def _ranges(repos: Mapping[str, Path]) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    ranges: list[dict[str, Any]] = []
-    unreadable: dict[str, str] = {}
-    for repo, path in repos.items():
-        try:
-            history = open_history(repo, str(path))
-            try:
-                skips = range(0, history.count(), RANGE)
-            finally:
-                history.close()
-        except HistoryError as error:
-            unreadable[repo] = str(error)
-            continue
-        ranges += [{"repo": repo, "path": str(path), "head": history.head, "skip": skip} for skip in skips]
-    return ranges, unreadable
-
-
-def _mine_row(
-    row: dict[str, Any], output: str, config: MiningConfig, heldout: list[tuple[str, str]], style: PromptStyle, settings: str
-) -> dict[str, str]:
-    """Ray's unit of work: one range, finished before or now."""
-    done = Path(output) / _marker(row, settings)
-    if done.exists():
-        return {"counts": done.read_text(encoding="utf-8")}
-    paths = frozenset(path for repo, path in heldout if repo == row["repo"])
-    try:
-        history = open_history(row["repo"], row["path"], row["head"])
-        try:
-            mined = mine_range(history, config, skip=row["skip"], count=RANGE, heldout=paths, style=style)
-        finally:
-            history.close()
-    except Exception as error:  # noqa: BLE001 - the boundary where a bad range becomes data
-        logger.warning("mining %s@%s failed: %s", row["repo"], row["skip"], error)
-        return {"counts": MiningCounts(failures={f"{row['repo']}@{row['skip']}": f"{type(error).__name__}: {error}"}).model_dump_json()}
-    counts = _write(Path(output), row, settings, mined)
-    atomic.write_text(done, counts.model_dump_json())
-    return {"counts": counts.model_dump_json()}
-
-
-def _write(output: Path, row: Mapping[str, Any], settings: str, mined: Mined) -> MiningCounts:
-    written = {}
-    for stage in STAGES:
-        rows = [example for example in mined.examples if example.stage == stage]
-        if rows:
-            written[stage] = write_records(output / stage / f"mined-{_name(row, settings)}.parquet", rows, Example)
-    return MiningCounts(commits=mined.commits, survivors=mined.survivors, drops=mined.drops, examples=written)
-
-
-def _stale(output: Path, ranges: list[dict[str, Any]], settings: str) -> Iterator[Path]:
-    """Mined files that other settings or another head wrote, and markers of theirs."""
-    names = {f"mined-{_name(row, settings)}" for row in ranges}
-    for path in (*output.glob("*/mined-*.parquet"), *output.glob(".done/mined-*.json")):
-        if path.stem not in names:
-            yield path
-
-
-def _marker(row: Mapping[str, Any], settings: str) -> str:
-    return f".done/mined-{_name(row, settings)}.json"
-
-
-def _name(row: Mapping[str, Any], settings: str) -> str:
-    return f"{row['repo'].replace('/', '--')}-{row['head'][:12]}-{row['skip']:07d}-{settings}"
-
-
-def _settings(config: MiningConfig, heldout: Collection[tuple[str, str]], style: PromptStyle) -> str:
-    """Short hash of everything but the history that decides the rows."""
-    body = json.dumps([config.model_dump(mode="json"), sorted(heldout), style, MiningCounts.schema_version])
-    return hashlib.sha256(body.encode()).hexdigest()[:8]
-
-
-def _add(left: MiningCounts, right: MiningCounts) -> MiningCounts:
-    return MiningCounts(
-        repositories=left.repositories + right.repositories,
-        commits=left.commits + right.commits,
-        survivors=left.survivors + right.survivors,
-        drops=dict(Counter(left.drops) + Counter(right.drops)),
-        examples=dict(Counter(left.examples) + Counter(right.examples)),
-        failures={**left.failures, **right.failures},
+    plan = Plan(
+        root=str(folder.root), examples=str(folder.examples), config=config, heldout=tuple(sorted(heldout)), style=style, teacher=teacher
     )
+    steps = _Steps(progress or (lambda _: None))
+    surveys = steps.survey(repos, plan)
+    shards = [shard for survey in surveys for shard in survey.shards(config.newest)]
+    if not shards:
+        raise HistoryError("; ".join(steps.counts.failures.values()) or "there is no repository to mine; name one")
+    known = {survey.repo: survey for survey in surveys}
+    lost = steps.carry_out("read", [(shard, known[shard.repo]) for shard in shards], partial(_read, plan=plan))
+    whole = [shard for shard in shards if shard.key not in lost]
+    steps.report("compare", 0, 1)
+    verdicts = compare(whole, plan)
+    steps.report("compare", 1, 1)
+    units = [(shard, verdicts[shard.key]) for shard in whole]
+    steps.carry_out("finish", units, partial(_finish, plan=plan, make_teacher=make_teacher))
+    # Only now: what an earlier run made is of use until there is something in its place.
+    for path in stale(folder, (plan.finished_name(shard, verdicts[shard.key]) for shard in whole)):
+        path.unlink(missing_ok=True)
+    return steps.counts
+
+
+class _Steps:
+    """Carries the steps out one after another and adds up what they count."""
+
+    def __init__(self, progress: Callable[[MiningProgress], None]) -> None:
+        self._progress = progress
+        self.counts = MiningCounts()
+
+    def report(self, step: Step, done: int, total: int) -> None:
+        self._progress(MiningProgress(step=step, done=done, total=total, counts=self.counts))
+
+    def survey(self, repos: Mapping[str, str], plan: Plan) -> list[Survey]:
+        """Every repository, in the order in which they were named."""
+        self.counts = MiningCounts(repositories=len(repos))
+        self.report("survey", 0, len(repos))
+        found: dict[str, Survey] = {}
+        for row in _rows([{"repo": repo, "address": address} for repo, address in repos.items()], partial(_survey, plan=plan)):
+            survey = Survey.model_validate_json(row["survey"])
+            found[survey.repo] = survey
+            if survey.failure:
+                self.counts += MiningCounts(failures={survey.repo: survey.failure})
+            self.report("survey", len(found), len(repos))
+        return [found[repo] for repo in repos]
+
+    def carry_out(self, step: Step, units: Sequence[tuple[Shard, Record]], task: Callable[[dict[str, str]], dict[str, str]]) -> set[str]:
+        """Keys of the shards that failed. Raises `TeacherRefusedError` with what a unit says of it."""
+        self.report(step, 0, len(units))
+        lost: set[str] = set()
+        items = [{"shard": shard.model_dump_json(), "with": other.model_dump_json()} for shard, other in units]
+        for done, row in enumerate(_rows(items, task), 1):
+            if row["refused"]:
+                raise TeacherRefusedError(row["refused"])
+            counts = MiningCounts.model_validate_json(row["counts"])
+            lost |= set(counts.failures)
+            self.counts += counts
+            self.report(step, done, len(units))
+        return lost
+
+
+def _rows(items: list[dict[str, str]], task: Callable[[dict[str, str]], dict[str, str]]) -> Any:
+    """What `task` makes of each item, as they come. One block an item: that is the unit of work and of failure."""
+    return ray.data.from_items(items, override_num_blocks=len(items)).map(task).iter_rows() if items else ()
+
+
+def _survey(row: dict[str, str], plan: Plan) -> dict[str, str]:
+    return {"survey": survey_repository(row["repo"], row["address"], plan).model_dump_json()}
+
+
+def _read(row: dict[str, str], plan: Plan) -> dict[str, str]:
+    return _tried(row, lambda shard: read_shard(shard, Survey.model_validate_json(row["with"]), plan))
+
+
+def _finish(row: dict[str, str], plan: Plan, make_teacher: MakeTeacher | None) -> dict[str, str]:
+    return _tried(row, lambda shard: finish_shard(shard, Verdict.model_validate_json(row["with"]), plan, make_teacher))
+
+
+def _tried(row: dict[str, str], unit: Callable[[Shard], MiningCounts]) -> dict[str, str]:
+    """The boundary where a bad unit becomes data: one bad row would end the whole of a Ray Data job (ray issue 59194)."""
+    shard = Shard.model_validate_json(row["shard"])
+    try:
+        return {"counts": unit(shard).model_dump_json(), "refused": ""}
+    except TeacherRefusedError as error:
+        return {"counts": MiningCounts().model_dump_json(), "refused": str(error)}
+    except Exception as error:  # noqa: BLE001
+        logger.warning("mining %s failed: %s", shard.key, error)
+        return {"counts": MiningCounts(failures={shard.key: f"{type(error).__name__}: {error}"}).model_dump_json(), "refused": ""}
 
 
 def _quiet() -> None:

@@ -49,6 +49,7 @@ class Row(Record):
     files: tuple[FileChange, ...]
     """Those that are code, with their diffs."""
     functions: tuple[FunctionChange, ...] = ()
+    """Looked for once the row is sure to be kept."""
     change: Change | None = None
     """What the stages learn from it, when it is Python and inside functions."""
     no_change: str = ""

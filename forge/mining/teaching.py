@@ -36,12 +36,9 @@ def taught(rows: Iterable[Row], near: NearSymbols, config: MiningConfig, heldout
         yield _told(row, change)
 
 
-def _change(row: Row, near: NearSymbols, config: MiningConfig, heldout: Collection[str]) -> Change | Drop:
-    sources = tuple(file for file in row.files if file.path.endswith(".py"))
-    if not any(file.before is not None and not is_test_path(file.path) for file in sources):
-        return Drop(sha=row.commit, reason=NO_PYTHON)
-    asked = row.instruction if row.instruction_by == "teacher" else ""
-    commit = Commit(
+def commit_of(row: Row) -> Commit:
+    """The commit of a row as the stages look at it: its Python alone, nobody's name, no message that says nothing."""
+    return Commit(
         repo=row.repo,
         sha=row.commit,
         parents=(row.parent,),
@@ -49,8 +46,15 @@ def _change(row: Row, near: NearSymbols, config: MiningConfig, heldout: Collecti
         author_email="",
         authored_at=row.authored_at,
         message="" if row.poor else row.message,
-        files=sources,
+        files=tuple(file for file in row.files if file.path.endswith(".py")),
     )
+
+
+def _change(row: Row, near: NearSymbols, config: MiningConfig, heldout: Collection[str]) -> Change | Drop:
+    commit = commit_of(row)
+    if not any(file.before is not None and not is_test_path(file.path) for file in commit.files):
+        return Drop(sha=row.commit, reason=NO_PYTHON)
+    asked = row.instruction if row.instruction_by == "teacher" else ""
     try:
         return change_of(commit, near.of(commit), config, heldout, asked=asked)
     except (RecursionError, MemoryError):  # from the parser, on sources made to hurt it

@@ -17,7 +17,7 @@ Repos = Annotated[
 ]
 Out = Annotated[Path, typer.Option(help="Workspace to write; tasks/tasks.parquet and trees/ in it.")]
 Newest = Annotated[
-    int | None, typer.Option(min=1, help="Candidate commits of each repository at most, newest first [all].", show_default=False)
+    int | None, typer.Option(min=1, help="Newest candidate commits of each repository, all when not given.", show_default=False)
 ]
 Heldout = Annotated[float, typer.Option(min=0.0, max=0.99, help="Share of the files whose tasks are held out, by hash.")]
 Address = Annotated[str | None, typer.Option(help="Dashboard of a running Ray, such as http://127.0.0.1:8265.")]

@@ -14,11 +14,11 @@ from jobs import preflight
 from jobs.improve import kept
 
 
-def carry_out(argv: Sequence[str], run: Callable[[ForgeConfig], object]) -> int:
+def carry_out(argv: Sequence[str], run: Callable[[ForgeConfig], object], check: preflight.Check = preflight.check_tasks) -> int:
     """Exit code of a job: 0, or that of a `ForgeError`, whose sentence goes to standard error."""
     try:
         config = kept(configuration.load([Path(a) for a in argv if "=" not in a], [a for a in argv if "=" in a]))
-        preflight.check_tasks(config, local_ray=False)
+        check(config, local_ray=False)
         logs.set_up("WARNING")
         run(config)
     except ForgeError as error:

@@ -11,6 +11,7 @@ from rich.console import Console
 from forge import config as configuration
 from forge.config import ForgeConfig
 from forge.errors import ConfigError
+from forge.mining.clones import is_address
 from forge.observe import logs
 from forge.observe.screen import Screen
 from jobs import preflight
@@ -24,10 +25,10 @@ def resolved(arguments: Sequence[str], out: Path, defaults: Sequence[str], optio
     Raises `ConfigError` for a wrong key and when no repository is given.
     """
     repos = [argument for argument in arguments if "=" not in argument]
-    if not repos:
+    if not repos and not options.get("history.listed"):
         raise ConfigError("no repository is given; name at least one folder, such as ../mine")
     named = {
-        "history.repos": [str(Path(repo).expanduser().absolute()) for repo in repos],
+        "history.repos": [repo if is_address(repo) else str(Path(repo).expanduser().absolute()) for repo in repos],
         "history.practice.repositories": 0,
         "tasks.transfer": 0,
         "workspace": str(out.expanduser().absolute()),
@@ -37,15 +38,15 @@ def resolved(arguments: Sequence[str], out: Path, defaults: Sequence[str], optio
     return configuration.load([], [*defaults, *given, *(f"{key}={configuration.as_value(value)}" for key, value in named.items())])
 
 
-def launch(module: str, config: ForgeConfig, address: str | None) -> int:
+def launch(module: str, config: ForgeConfig, address: str | None, check: preflight.Check = preflight.check_tasks) -> int:
     """Exit code of `module` as a job on the Ray at `address`, or on a private one that ends with it.
 
-    What a person got wrong raises before anything starts.
+    What a person got wrong, or `check` finds lacking, raises before anything starts.
     """
     logs.set_up("WARNING")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sweep()
-    preflight.check_tasks(config, local_ray=address is None)
+    check(config, local_ray=address is None)
     carried = overrides_of(config.model_dump(mode="json", exclude_defaults=True) | {"workspace": str(config.workspace_path)})
     console = Console(highlight=False)
     environment = {"FORGE_PROGRESS_S": "0.5" if console.is_terminal else "5"}

@@ -6,13 +6,14 @@ import pytest
 
 from forge.config import MiningConfig
 from forge.mining.changes import change_of
-from forge.mining.examples import changes_of, examples_of, mine_range
 from forge.mining.filters import drop_reason, is_bot
 from forge.mining.history import GitHistory
+from forge.mining.teaching import examples_of
 from forge.records import STAGES, Commit, CommitSummary, Drop, FileChange, Symbol
 from forge.stages.edits import apply_edits, parse_edits
 from forge.stages.stage import Change
 from forge.stages.symbols import symbols_of
+from tests.mined import Mined
 from tests.small_repos import module, practice, suite
 
 CONFIG = MiningConfig()
@@ -106,14 +107,15 @@ def test_touched_symbols_that_retrieval_misses_are_offered_last() -> None:
     assert change.offered[-1] == change.touched[0]
 
 
-def test_every_commit_of_a_history_is_either_taught_or_counted(tmp_path: Path) -> None:
-    practice(tmp_path / "repo")
-    history = GitHistory("small", tmp_path / "repo")
-    mined = mine_range(history, CONFIG)
-    history.close()
-    assert mined.commits == history_length(tmp_path / "repo")
-    assert mined.survivors + sum(mined.drops.values()) == mined.commits
-    assert mined.drops == {"merge": 1, "first commit": 1, "bot": 1, "no existing source modified": 2, "renames only": 3}
+def test_every_commit_of_a_history_is_either_a_row_or_counted(tmp_path: Path) -> None:
+    mined = Mined(practice(tmp_path / "repo").path, tmp_path / "mined")
+    counts = mined.counts
+    assert counts.commits == history_length(tmp_path / "repo")
+    assert counts.survivors + sum(counts.drops.values()) == counts.commits
+    assert counts.teaching + sum(counts.silent.values()) == counts.survivors == len(mined.rows)
+    early = {"merge": 1, "first commit": 1, "bot": 1, "no existing source modified": 2}
+    assert counts.drops == early | {"nothing says what was asked: too few words": 1}
+    assert counts.silent == {"renames only": 2}
     assert {example.stage for example in mined.examples} == set(STAGES)
 
 
@@ -126,32 +128,25 @@ def history_length(path: Path) -> int:
 
 
 def test_held_out_files_are_in_no_row(tmp_path: Path) -> None:
-    practice(tmp_path / "repo")
-    history = GitHistory("small", tmp_path / "repo")
-    mined = mine_range(history, CONFIG, heldout={"pkg/birch.py", "tests/test_birch.py"})
-    history.close()
-    assert mined.drops["held out"] >= 1
-    for example in mined.examples:
-        assert "birch" not in example.model_dump_json()
+    hidden = ("pkg/birch.py", "tests/test_birch.py")
+    mined = Mined(practice(tmp_path / "repo").path, tmp_path / "mined", heldout=hidden)
+    assert mined.counts.drops["held out"] >= 1
+    for record in [*mined.examples, *mined.rows]:
+        assert "birch" not in record.model_dump_json()
 
 
 def test_generation_examples_carry_edits_that_reproduce_the_commit(tmp_path: Path) -> None:
-    practice(tmp_path / "repo")
-    history = GitHistory("small", tmp_path / "repo")
-    survivors = [summary for summary in history.summaries() if drop_reason(summary, CONFIG) is None]
-    for summary, change in zip(survivors, changes_of(history, survivors, CONFIG), strict=True):
-        source = history.commit(summary)
-        assert isinstance(source, Commit)
-        if isinstance(change, Drop):
-            assert change.reason == "renames only"
-            continue
-        before = {file.path: file.before or "" for file in source.files}
-        after = {file.path: file.after or "" for file in source.files}
-        for example in examples_of(change, "brief"):
+    mined = Mined(practice(tmp_path / "repo").path, tmp_path / "mined")
+    rows = [row for row in mined.rows if row.change]
+    assert rows
+    for row in rows:
+        assert row.change
+        before = {file.path: file.before or "" for file in row.files}
+        after = {file.path: file.after or "" for file in row.files}
+        for example in examples_of(row.change, "brief"):
             if example.stage == "generation":
-                made = apply_edits(parse_edits(example.completion, change.touched), before, change.touched)
+                made = apply_edits(parse_edits(example.completion, row.change.touched), before, row.change.touched)
                 assert all(edit.content == after[edit.path] for edit in made)
-    history.close()
 
 
 def test_bots_are_known_by_whole_words() -> None:

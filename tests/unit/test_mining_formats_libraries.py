@@ -85,7 +85,8 @@ def test_alpaca_has_its_three_columns_filled(rows: list[Row], tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "keys"), [("messages", {"text"}), ("prompt-completion", {"prompt", "completion"}), ("preference", {"prompt", "chosen", "rejected"})]
+    ("name", "keys"),
+    [("messages", {"text"}), ("prompt-completion", {"prompt", "completion"}), ("preference", {"prompt", "chosen", "rejected"})],
 )
 def test_trl_takes_the_conversations_and_their_template(
     name: str, keys: set[str], rows: list[Row], tmp_path: Path, tokenizer: PreTrainedTokenizerFast

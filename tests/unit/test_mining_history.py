@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 from pydriller import Repository
 
-from forge.config import MiningConfig
 from forge.errors import HistoryError
-from forge.mining.examples import mine_range
 from forge.mining.history import GitHistory
 from forge.records import Commit, Drop
+from tests.mined import Mined
 from tests.small_repos import SmallRepo, practice
 
 
@@ -116,13 +115,11 @@ def test_hostile_contents_become_counted_drops(tmp_path: Path) -> None:
     os.unlink(repo.path / "pkg/link.py")
     repo.git("update-index", "--add", "--cacheinfo", "160000," + "1" * 40 + ",vendor")
     repo.commit({"pkg/apple.py": good.replace(b"result", b"sum_")}, b"message \xff of bytes".decode("latin-1"))
-    history = GitHistory("small", repo.path)
-    mined = mine_range(history, MiningConfig())
-    history.close()
-    assert mined.commits == sum(mined.drops.values()) + mined.survivors
+    counts = Mined(repo.path, tmp_path / "mined").counts
+    assert counts.commits == sum(counts.drops.values()) + counts.survivors
     for reason in ("not UTF-8", "binary content", "file missing or over 1 MiB", "link or submodule"):
-        assert mined.drops[reason] >= 1, mined.drops
-    assert mined.drops["odd line ends"] + mined.drops["does not parse"] >= 2
+        assert counts.drops[reason] >= 1, counts.drops
+    assert counts.silent["odd line ends"] + counts.silent["does not parse"] >= 2
 
 
 def test_repository_configuration_cannot_start_programs(tmp_path: Path) -> None:
@@ -135,7 +132,5 @@ def test_repository_configuration_cannot_start_programs(tmp_path: Path) -> None:
     repo.git("config", "log.showSignature", "true")
     (repo.path / ".git/info").mkdir(exist_ok=True)
     (repo.path / ".git/info/attributes").write_text("*.py diff=py\n")
-    history = GitHistory("small", repo.path)
-    assert mine_range(history, MiningConfig()).survivors > 0
-    history.close()
+    assert Mined(repo.path, tmp_path / "mined").counts.survivors > 0
     assert not (tmp_path / "sprung").exists()
