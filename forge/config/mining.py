@@ -39,6 +39,13 @@ class MechanicalConfig(Section):
     """Regular expressions, searched in the author's address."""
     bot_messages: tuple[str, ...] = (r"^Bump .+ from .+ to ", r"^\[pre-commit\.ci\]", r"^Update dependency ", r"^chore\(deps")
     """Regular expressions, searched in the message: what a program wrote, whoever committed it."""
+    chores: tuple[str, ...] = (
+        r"^(bump|bumping|bumped|set|update|updating)\b.{0,40}\b(versions?|release|changelog)\b",
+        r"^(bump|bumping|bumped) (for|to) v?\d",
+        r"^(prepare|preparing|prep)\b.{0,20}\brelease\b|^(release|version) v?\d",
+        r"^(merge|sync|update) (branch|from|with) ",
+    )
+    """Regular expressions, searched in the cleaned message without regard to case: releases and the like, from which nobody learns."""
     reverts: bool = True
     """Drop reverts, and the commits that they take back."""
     cherry_picks: bool = True
@@ -56,7 +63,7 @@ class MechanicalConfig(Section):
     mass_renames: int = Field(5, ge=1)
     """Drop commits that rename more files than this without changing them."""
     formatting: bool = True
-    """Drop commits after which every file means the same as before (contents: syntax trees alike)."""
+    """Drop commits after which every file means the same as before (contents: syntax trees alike, or tokens without spaces)."""
 
 
 class MessagesConfig(Section):
@@ -65,7 +72,7 @@ class MessagesConfig(Section):
     verb_object: bool = True
     """A message must begin with a verb and its direct object (`fix the parser`), by part-of-speech tags."""
     tagger: Literal["auto", "spacy", "nltk", "words"] = "auto"
-    """Where the tags come from. `auto`: spaCy's model, else NLTK's tagger, else a list of verbs, whichever is installed."""
+    """Where the tags come from. `auto`: spaCy's model, else NLTK's tagger, else TextBlob's lexicon, whichever is installed."""
     languages: tuple[str, ...] = ("en",)
     """ISO 639-1 codes of languages that messages may be in; none given: any."""
 
@@ -108,8 +115,8 @@ class ContaminationConfig(Section):
     (humaneval, mbpp, livecodebench, bigcodebench, swe-bench) is looked up on the hub."""
     ngram: int = Field(13, ge=4)
     """Tokens in one n-gram; 13 is GPT-3's choice (arXiv 2005.14165, appendix C)."""
-    share: float = Field(0.0, ge=0.0, lt=1.0)
-    """Share of a row's n-grams that may be in a set; with 0 a single one drops the row."""
+    share: float = Field(0.05, ge=0.0, lt=1.0)
+    """Share of a row's n-grams that may be in a set; with 0 a single one drops the row. Code repeats itself more than prose does."""
 
 
 class PrivacyConfig(Section):

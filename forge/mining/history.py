@@ -103,6 +103,19 @@ class GitHistory:
             files.append(FileChange(path=change.path, old_path=change.old_path, before=_or_none(before), after=_or_none(after), diff=diff))
         return Commit(**summary.model_dump(exclude={"changes"}), files=tuple(files))
 
+    def messages(self, containing: str) -> list[str]:
+        """The whole messages of the commits whose message contains a text."""
+        options = ("-z", "--format=%B", "--encoding=UTF-8", "--fixed-strings", f"--grep={containing}")
+        return [
+            message for message in git.run(self.path, "log", *options, self.head, "--").decode("utf-8", "replace").split("\0") if message
+        ]
+
+    def top_entries(self, sha: str) -> dict[str, str]:
+        """Blob id of each regular file at the top of a commit's tree."""
+        root = self._root(sha)
+        entries = git.tree_entries(self._read(root) or b"", len(root) // 2)
+        return {name: oid for mode, name, oid in entries if mode in _REGULAR and name.isprintable()}
+
     def entries(self, sha: str) -> dict[str, str]:
         """Blob id of each regular file in a commit's tree, by path; paths that are not UTF-8 are left out."""
         found: dict[str, str] = {}

@@ -71,6 +71,8 @@ def mine(
     known = {survey.repo: survey for survey in surveys}
     lost = steps.carry_out("read", [(shard, known[shard.repo]) for shard in shards], partial(_read, plan=plan))
     whole = [shard for shard in shards if shard.key not in lost]
+    if not whole:
+        raise HistoryError(f"not one commit could be read: {next(iter(steps.counts.failures.values()))}")
     steps.report("compare", 0, 1)
     verdicts = compare(whole, plan)
     steps.report("compare", 1, 1)

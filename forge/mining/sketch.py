@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from forge.config import MiningConfig
+from forge.mining.quality.duplicates import Fingerprint, fingerprint_of
 from forge.mining.row import Row
 from forge.records import Record
 
 
 class Sketch(Record):
-    """A row in a few hundred bytes."""
+    """A row in about a kilobyte."""
 
     id: str
     repo: str
-    authored_at: str
+    age: str
+    """When it was written, in UTC, so that text sorts as time does."""
     paths: tuple[str, ...]
     message_size: int
     diff_size: int
+    print: Fingerprint
 
 
 class Sketcher:
     """Draws sketches with one configuration."""
 
-    kind = Sketch
-
     def __init__(self, config: MiningConfig) -> None:
-        self._config = config
+        self._config = config.duplicates
 
     def of(self, row: Row) -> Sketch:
         """The sketch of a row."""
@@ -32,8 +35,17 @@ class Sketcher:
         return Sketch(
             id=row.id,
             repo=row.repo,
-            authored_at=row.authored_at,
+            age=in_utc(row.authored_at),
             paths=tuple(paths),
             message_size=len(row.message),
             diff_size=len(row.diff),
+            print=fingerprint_of(row.diff, self._config),
         )
+
+
+def in_utc(authored_at: str) -> str:
+    """An ISO date as UTC; as it stands when it is no date that Python knows, which some histories have."""
+    try:
+        return datetime.fromisoformat(authored_at).astimezone(UTC).isoformat()
+    except (ValueError, OverflowError):
+        return authored_at

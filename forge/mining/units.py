@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from functools import lru_cache
 from pathlib import Path
 
 from forge.config import MiningConfig
@@ -15,10 +16,12 @@ from forge.mining.enrich.seed import Exercise
 from forge.mining.finishing import Finished, Finisher, Verdict
 from forge.mining.folder import MinedFolder
 from forge.mining.history import open_history
+from forge.mining.quality.benchmarks import load_sets
+from forge.mining.quality.contamination import Benchmarks
 from forge.mining.reading import Reader
 from forge.mining.row import Row
 from forge.mining.shard import Shard, Survey, fingerprint
-from forge.mining.sketch import Sketcher
+from forge.mining.sketch import Sketch, Sketcher
 from forge.mining.surveying import survey
 from forge.mining.symbols import NearSymbols
 from forge.records import STAGES, Drop, Example, Record
@@ -75,6 +78,12 @@ def survey_repository(repo: str, address: str, plan: Plan) -> Survey:
         return Survey(repo=repo, path=address, failure=str(error))
 
 
+@lru_cache(maxsize=2)
+def reader_of(config: MiningConfig, teacher: bool) -> Reader:
+    """The reader of a configuration, made once a worker: its tagger and its benchmarks take seconds to load."""
+    return Reader(config, Benchmarks(load_sets(config.contamination.sets), config.contamination), teacher=teacher)
+
+
 def read_shard(shard: Shard, known: Survey, plan: Plan) -> MiningCounts:
     """Write the rows of a shard, their sketches and its drops, unless that is done. Raises `HistoryError`."""
     done = plan.rows(shard).with_suffix(".json")
@@ -86,10 +95,10 @@ def read_shard(shard: Shard, known: Survey, plan: Plan) -> MiningCounts:
     try:
         with (
             writing(plan.rows(shard), Row) as rows,
-            writing(plan.sketches(shard), Sketcher.kind) as sketches,
+            writing(plan.sketches(shard), Sketch) as sketches,
             writing(plan.dropped(shard), Drop) as dropped,
         ):
-            for end in Reader(plan.config).rows(history, known, shard, plan.hidden(shard.repo)):
+            for end in reader_of(plan.config, bool(plan.teacher)).rows(history, known, shard, plan.hidden(shard.repo)):
                 if isinstance(end, Drop):
                     drops[end.reason] += 1
                     dropped.add(end)

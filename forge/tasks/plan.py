@@ -12,12 +12,12 @@ from itertools import zip_longest
 from typing import Literal, NamedTuple, TypeVar
 
 from forge.config import TasksConfig
+from forge.exam.split import Split, max_group
 from forge.records import CommitSummary, Record, Side
 from forge.seams import History
 from forge.stages.symbols import is_test_path
 from forge.tasks.derive import files_of, refusal
 from forge.tasks.inject import functions_under_test
-from forge.tasks.split import Split, max_group
 from forge.tasks.suite import Suite
 
 T = TypeVar("T")

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.tasks.split import Split, side_of
+from forge.exam.split import Split, side_of
 
 PATHS = st.sampled_from([f"pkg/m{number}.py" for number in range(12)])
 

@@ -1,0 +1,120 @@
+"""Commit messages: what is left without ceremony, and whether it says what was done."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
+
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+from forge.config import MiningConfig
+from forge.mining.quality.taggers import verbs
+from forge.records import Record
+
+Tag = tuple[str, str]
+"""A word and its part of speech, in the Penn Treebank's tags."""
+Tagger = Callable[[str], Sequence[Tag]]
+
+_KIND = re.compile(r"^(?P<kind>[A-Za-z]+)(?:\([^)\n]*\))?!?:\s+")
+_SCOPE = re.compile(r"^(?:\[[^\]\n]{1,30}\]\s*|[\w./*+-]{1,40}(?:\([^)\n]*\))?!?:\s+|:[a-z_]+:\s*)")
+KINDS = frozenset(
+    {"fix", "feat", "feature", "bug", "bugfix", "docs", "doc", "test", "tests", "refactor", "perf", "style", "chore", "build", "ci"}
+)
+"""What conventional commits begin with; any other word before a colon is the name of a part of the project."""
+_TRAILER = re.compile(
+    r"^(?:[A-Z][A-Za-z]*(?:-[A-Za-z]+)+|Fixes|Closes|Resolves|Refs?|See|Related|Bug|Issue|PR|Ticket|cc|CC)\s*(?::|#)\s*.*$"
+)
+_CI = re.compile(r"\[(?:skip ci|ci skip|no ci|skip actions|actions skip)\]|\*\*\*NO_CI\*\*\*", re.IGNORECASE)
+_NUMBER = re.compile(r"(?:\b[Gg][Hh]-|#)(\d{1,7})\b")
+_CLOSES = r"(?:[Ff]ix(?:es|ed|ing)?|[Cc]los(?:e[sd]?|ing)|[Rr]esolve[sd]?|[Rr]efs?|[Ss]ee|[Ii]ssue|PR|[Bb]ug|gh)[ :]*"
+_MENTION = re.compile(rf"\s*[(\[]?\s*(?:{_CLOSES})*(?:GH-|#)\d+(?:\s*,\s*#\d+)*\s*[)\]]?", re.ASCII)
+_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_LETTERS = re.compile(r"[^\W\d_]")
+LANGUAGES = tuple("en de fr es it pt nl pl ru uk cs sv tr zh ja ko ar fa he hi vi id".split())  # noqa: SIM905
+"""What a message may be in: of all languages there are, some fit any two words."""
+SURE = 0.98
+"""Probability from which on a subject is taken to be in another language: subjects are short and full of names."""
+LEAST_LETTERS = 24
+"""Letters that a message must have before its language is asked for."""
+
+
+class Cleaned(Record):
+    """A message without its ceremony: conventional prefix, scope, issue numbers, trailers, sign-offs, marks for machines."""
+
+    text: str
+    kind: str
+    issues: tuple[int, ...]
+
+
+def cleaned(message: str) -> Cleaned:
+    """What a message says to a reader. Cleaning it again changes nothing."""
+    issues = tuple(dict.fromkeys(int(number) for number in _NUMBER.findall(message)))
+    match = _KIND.match(message.strip())
+    kind = match.group("kind").lower() if match and match.group("kind").lower() in KINDS else ""
+    text = message.replace("\r", "")
+    while (shorter := _without_ceremony(text)) != text:
+        text = shorter
+    return Cleaned(text=text, kind=kind, issues=issues)
+
+
+def _without_ceremony(text: str) -> str:
+    lines = [_CI.sub("", line).rstrip() for line in text.strip().split("\n")]
+    kept = [line for number, line in enumerate(lines) if not (number and _TRAILER.match(line.strip()))]
+    subject, _, body = _MENTION.sub("", "\n".join(kept)).strip().partition("\n")
+    rest = re.sub(r"\n{3,}", "\n\n", body).strip()
+    short = _SCOPE.sub("", subject).strip().rstrip(".… ")
+    return short + (f"\n\n{rest}" if rest else "")
+
+
+def poor(text: str, config: MiningConfig, tagger: Tagger | None) -> str:
+    """Why a cleaned message does not say what was done; empty when it does."""
+    subject = text.partition("\n")[0]
+    if "\ufffd" in text:
+        return "unreadable characters"
+    if len(_WORD.findall(subject)) < config.min_message_words:
+        return "too few words"
+    if config.messages.languages and (language := foreign(text, config.messages.languages)):
+        return f"in another language ({language})"
+    if config.messages.verb_object and tagger is not None and not says_what_is_done(tagger(subject)):
+        return "no verb and object"
+    return ""
+
+
+def says_what_is_done(tags: Sequence[Tag]) -> bool:
+    """Whether a sentence begins with a verb (an adverb or two before it) and has an object after it.
+
+    A verb's object is the next noun that no other verb claims: `fix the broken parser` has one, `should work now` has none.
+    """
+    words = [(word, tag) for word, tag in tags if word[:1].isalnum() or tag[:1].isalpha()]
+    start = next((number for number, (_, tag) in enumerate(words) if not tag.startswith(("RB", "CC", "DT", "IN", "PRP"))), len(words))
+    if start == len(words) or start > 2:
+        return False
+    word, tag = words[start]
+    if not (tag.startswith("VB") or word.lower() in verbs()):
+        return False
+    return any(tag.startswith(("NN", "CD", "FW", "JJ", "VBG", "VBN")) for _, tag in words[start + 1 :])
+
+
+def foreign(text: str, languages: Sequence[str]) -> str:
+    """The language of a text that is surely in none of `languages` (ISO 639-1); empty when it is, or cannot be told."""
+    prose = " ".join(word for word in _WORD.findall(text) if not re.search(r"[a-z][A-Z]", word))
+    letters = _LETTERS.findall(prose)
+    strange = sum(ord(letter) > 0x24F for letter in letters)
+    if len(letters) < LEAST_LETTERS and strange < 4:
+        return ""
+    language, sure = _identify(prose)
+    return language if language not in languages and (sure >= SURE or strange > len(letters) / 2) else ""
+
+
+@lru_cache(maxsize=4096)
+def _identify(prose: str) -> tuple[str, float]:
+    language, probability = _identifier().classify(prose)
+    return str(language), float(probability)
+
+
+@cache
+def _identifier() -> LanguageIdentifier:
+    made = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    made.set_languages(list(LANGUAGES))
+    return made
