@@ -6,7 +6,7 @@ said this way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from forge.errors import StageError
 from forge.records import Drop, FileChange
@@ -19,13 +19,9 @@ def blocks_of(files: Sequence[FileChange]) -> str | Drop:
     reason = next((found for found in map(_unfit, files) if found), "")
     if reason:
         return Drop(sha="", reason=reason)
-    text = format_edits([hunk for file in files for hunk in _hunks(file)])
-    before = {file.path: file.before for file in files if file.before is not None}
-    try:
-        made = played(text, before)
-    except StageError:
-        made = {}
-    return text if made == {file.path: file.after for file in files} else Drop(sha="", reason="not expressible as edits")
+    texts = [_text(file) for file in files if file.before != file.after]
+    told = [text for text in texts if text is not None]
+    return "\n".join(told) if len(told) == len(texts) else Drop(sha="", reason="not expressible as edits")
 
 
 def played(text: str, files: Mapping[str, str]) -> dict[str, str]:
@@ -46,8 +42,28 @@ def _unfit(file: FileChange) -> str:
     return ""
 
 
-def _hunks(file: FileChange) -> Iterator[Hunk]:
+def _text(file: FileChange) -> str | None:
+    """The blocks of one file: its changed places, or where these cannot be told apart one block around them all."""
     if file.before is None:
-        yield Hunk(path=file.path, old=(), new=tuple((file.after or "").split("\n")[:-1]))
-    elif file.before != file.after:
-        yield from hunks_between(file.path, file.before, file.after or "")
+        found = [[Hunk(path=file.path, old=(), new=tuple((file.after or "").split("\n")[:-1]))]]
+    else:
+        found = [hunks_between(file.path, file.before, file.after or ""), [_around(file.path, file.before, file.after or "")]]
+    return next((text for text in map(format_edits, found) if _makes(text, file)), None)
+
+
+def _makes(text: str, file: FileChange) -> bool:
+    try:
+        return played(text, {} if file.before is None else {file.path: file.before}) == {file.path: file.after}
+    except StageError:
+        return False
+
+
+def _around(path: str, before: str, after: str) -> Hunk:
+    """One hunk from the first to the last changed line, with as many lines more as make it the only such place."""
+    old, new = before.split("\n"), after.split("\n")
+    most = min(len(old), len(new))
+    head = next((n for n in range(most) if old[n] != new[n]), most)
+    tail = next((n for n in range(most - head) if old[-1 - n] != new[-1 - n]), most - head)
+    while (head or tail) and f"\n{before}\n".count("\n".join(["", *old[head : len(old) - tail], ""])) != 1:
+        head, tail = max(0, head - 1), max(0, tail - 1)
+    return Hunk(path=path, old=tuple(old[head : len(old) - tail]), new=tuple(new[head : len(new) - tail]))

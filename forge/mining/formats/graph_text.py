@@ -50,8 +50,9 @@ def graphs(source: Source) -> Iterator[Line | Drop]:
     if not task:
         yield Drop(sha=source.commit, reason="nothing says what was asked")
         return
-    graph = graph_of({file.old_path or file.path: file.before for file in source.files if file.before is not None})
-    relevant = _changed(source, {node.key for node in graph.nodes})
+    changed = _changed(source)
+    graph = graph_of({file.old_path or file.path: file.before for file in source.files if file.before is not None and changed})
+    relevant = [node.key for node in graph.nodes if node.key in changed]
     if not relevant:
         yield Drop(sha=source.commit, reason="no changed definition in the graph")
         return
@@ -59,10 +60,11 @@ def graphs(source: Source) -> Iterator[Line | Drop]:
     yield Line({"task": task, "graph": graph_text(graph), "relevant": relevant} | whence, heldout=source.heldout)
 
 
-def _changed(row: Row, keys: set[str]) -> list[str]:
-    touched = [symbol.key for symbol in row.change.touched] if row.change else []
-    changed = [f"{function.path}::{function.name}" for function in row.functions if function.kind != "added"]
-    return [key for key in dict.fromkeys([*touched, *changed]) if key in keys]
+def _changed(row: Row) -> set[str]:
+    """Keys of the definitions that a commit changes or removes, by the paths before it."""
+    old = {file.path: file.old_path or file.path for file in row.files}
+    functions = {f"{old.get(function.path, function.path)}::{function.name}" for function in row.functions if function.kind != "added"}
+    return functions | {symbol.key for symbol in (row.change.touched if row.change else ())}
 
 
 def _ends(edge: Edge) -> tuple[str, str]:

@@ -55,8 +55,8 @@ def _axolotl(parts: Sequence[Part]) -> dict[str, Any]:
 
 
 def _entry(part: Part, pairs: bool) -> dict[str, Any]:
-    # Axolotl reads a path that is there as a file of this type; the split of a single file is always train.
-    entry: dict[str, Any] = {"path": part.path, "ds_type": "json", "split": "train", "field_messages": "messages"}
+    # Axolotl reads a path that is there as a file; the split of a single file is always train.
+    entry: dict[str, Any] = {"path": part.path, "split": "train", "field_messages": "messages"}
     if pairs:
         return entry | {"type": "chat_template.default", "field_chosen": "chosen", "field_rejected": "rejected"}
-    return entry | {"type": "chat_template", "roles_to_train": ["assistant"], "train_on_eos": "turn"}
+    return entry | {"ds_type": "json", "type": "chat_template", "roles_to_train": ["assistant"], "train_on_eos": "turn"}
