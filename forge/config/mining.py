@@ -180,11 +180,15 @@ class MiningConfig(Section):
     """Author names that contain one of these words are bots."""
     negatives: int = Field(3, ge=0)
     """Irrelevant symbols judged beside each relevant one."""
+    near_negatives: int = Field(0, ge=0)
+    """Further irrelevant symbols judged beside each relevant one: those with the nearest text, of its file and of others by turns."""
     offered: int = Field(6, ge=1)
     """Symbols that retrieval offers to analysis, as `agent.candidates` does in a rollout."""
     wrong_attempts: int = Field(1, ge=0, le=8)
     """Wrong edits made for each change: review learns from the first, planning and generation see one more rejected in each
     further row."""
+    half_done: int = Field(0, ge=0, le=8)
+    """First parts of each edit that review learns to send back, where the edit has parts that parse."""
     languages: tuple[str, ...] = ()
     """Programming languages to keep, such as python; all that are known when none is given. Stage rows are Python's."""
     newest: int | None = Field(None, ge=1)

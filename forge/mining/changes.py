@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from forge.config import MiningConfig
 from forge.errors import StageError
+from forge.mining.negatives import half_done, near
 from forge.records import Commit, Drop, FileChange, Lineage, Symbol
 from forge.stages.edits import apply_edits, hunks_between
 from forge.stages.mutations import wrong_fixes
@@ -52,15 +53,19 @@ def change_of(
     if statement is None:
         return Drop(sha=commit.sha, reason="nothing says what was asked")
     keys = {symbol.key for symbol in touched}
-    offered = _offered(statement, touched, pool, config, heldout)
+    allowed = _allowed(touched, pool, heldout)
+    offered = Index(allowed).search(statement, config.offered)
+    others = [symbol for symbol in offered if symbol.key not in keys][: config.negatives * len(touched)]
+    taken = keys | {symbol.key for symbol in others}
     return Change(
         statement=statement,
         touched=touched,
         after=tuple(after for _, _, after in pairs),
-        others=tuple(symbol for symbol in offered if symbol.key not in keys)[: config.negatives * len(touched)],
+        others=(*others, *near(touched, allowed, taken, config.near_negatives * len(touched))),
         offered=(*offered, *(symbol for symbol in touched if symbol.key not in {other.key for other in offered})),
         hunks=hunks,
         wrong=_wrong(commit.sha, pairs, touched, config.wrong_attempts),
+        incomplete=_incomplete(sources, touched, config.half_done),
         lineage=Lineage(repo=commit.repo, commit=commit.sha, files=tuple(file.path for file in commit.files)),
     )
 
@@ -174,13 +179,16 @@ def _added_examples(commit: Commit, names: Collection[str]) -> list[CallExample]
     return found
 
 
-def _offered(
-    statement: str, touched: Sequence[Symbol], pool: Sequence[Symbol], config: MiningConfig, heldout: Collection[str]
-) -> list[Symbol]:
-    """What retrieval offers in the parent's tree, best first, without held-out files; touched symbols are those of the change."""
+def _allowed(touched: Sequence[Symbol], pool: Sequence[Symbol], heldout: Collection[str]) -> list[Symbol]:
+    """The parent's symbols that may be shown, none of held-out files; touched symbols are those of the change."""
     mine = {symbol.key: symbol for symbol in touched}
-    allowed = [mine.get(symbol.key, symbol) for symbol in pool if symbol.path not in heldout]
-    return Index(allowed).search(statement, config.offered)
+    return [mine.get(symbol.key, symbol) for symbol in pool if symbol.path not in heldout]
+
+
+def _incomplete(sources: Sequence[FileChange], touched: Sequence[Symbol], count: int) -> tuple[tuple[Hunk, ...], ...]:
+    before = {file.old_path or file.path: file.before or "" for file in sources}
+    after = {file.old_path or file.path: file.after or "" for file in sources}
+    return half_done(before, after, touched, count)
 
 
 def _wrong(

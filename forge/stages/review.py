@@ -42,10 +42,10 @@ class Review:
         )
 
     def from_change(self, change: Change, style: PromptStyle = "full") -> Iterator[Example]:
-        """The commit's own diff is right, another edit of the same symbols is wrong. Tests are unknown, so not shown."""
+        """The commit's own diff is right; another edit of the same symbols and parts of the diff are wrong. Tests are not shown."""
         yield self._row(change.statement, change.touched, change.hunks, "yes", change, style)
-        if change.wrong:
-            yield self._row(change.statement, change.touched, change.wrong[0], "no", change, style)
+        for hunks in (*change.wrong[:1], *change.incomplete):
+            yield self._row(change.statement, change.touched, hunks, "no", change, style)
 
     def from_trajectory(self, trajectory: Trajectory, task: Task) -> Iterator[Example]:
         if trajectory.outcome in (Outcome.SOLVED, Outcome.FAILED):

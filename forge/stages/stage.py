@@ -49,6 +49,8 @@ class Change(Record):
     hunks: tuple[Hunk, ...]
     wrong: tuple[tuple[Hunk, ...], ...] = ()
     """Wrong edits of the same symbols, each as an attempt might make it, for review and repairs to learn from."""
+    incomplete: tuple[tuple[Hunk, ...], ...] = ()
+    """First parts of the right edit, each without the rest that it takes, for review to learn from."""
     lineage: Lineage
 
     def rejections(self) -> Iterator[tuple[Hunk, ...]]:
