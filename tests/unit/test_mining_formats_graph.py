@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from forge.mining.formats.graph import Edge, EdgeKind, graph_of
+from forge.mining.formats.graph import Edge, EdgeKind, graph_of, sources_of
 from forge.mining.formats.graph_text import around, graph_text
+from forge.stages.symbols import symbols_of
 
 SHOP = {
     "src/shop/cart.py": (
@@ -52,20 +53,27 @@ def test_the_text_says_each_fact_under_its_definition() -> None:
         f"file {CART}",
         f"  imports {MONEY}",
         f"  calls {CART}::main",
-        "  class Cart(Container) line 5",
+        "  class Cart(Container)",
         f"    called by {CART}::main",
-        "    function Cart.total(self) line 6",
+        "    function Cart.total(self)",
         f"      calls {MONEY}::rounded",
         f"      calls {CART}::Cart.prices",
-        "    function Cart.prices(self) line 9",
+        "    function Cart.prices(self)",
         f"      called by {CART}::Cart.total",
-        "  function main() line 13",
+        "  function main()",
         f"    calls {CART}::Cart",
         f"    called by {CART}",
         f"file {MONEY}",
-        "  function rounded(value) line 1",
+        "  function rounded(value)",
         f"    called by {CART}::Cart.total",
     ]
+
+
+def test_symbols_alone_give_the_graph_of_what_they_hold() -> None:
+    symbols = [symbol for path, source in SHOP.items() for symbol in symbols_of(path, source)]
+    found = graph_of(sources_of(symbols[::-1]))
+    assert {node.key for node in found.nodes if node.kind == "function"} == {symbol.key for symbol in symbols}
+    assert Edge(source=f"{CART}::Cart.total", target=f"{CART}::Cart.prices", kind="calls") in found.edges
 
 
 def test_the_neighbourhood_keeps_what_holds_it_and_nothing_further() -> None:

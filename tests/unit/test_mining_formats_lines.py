@@ -5,6 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from forge.errors import ConfigError
 from forge.mining.formats import FORMATS
@@ -73,6 +75,18 @@ def test_blocks_of_every_commit_make_the_files_after_it_by_another_reader(rows: 
     for row, text in told:
         assert isinstance(text, str)
         assert replayed(text, before(row)) == after(row) == played(text, before(row))
+
+
+LINES = st.lists(st.sampled_from(["a", "b", "  a", "", "```", "=======", "<<<<<<< SEARCH", ">>>>>>> REPLACE"]), max_size=9)
+
+
+@given(LINES, LINES, st.sampled_from(["", "\n"]), st.sampled_from(["", "\n"]))
+def test_blocks_play_exactly_or_are_not_given(old: list[str], new: list[str], old_end: str, new_end: str) -> None:
+    change = FileChange(path="a.py", before="\n".join(old) + old_end, after="\n".join(new) + new_end)
+    text = blocks_of([change])
+    assert isinstance(text, Drop) or change.before != change.after
+    if isinstance(text, str):
+        assert played(text, {"a.py": change.before or ""}) == {"a.py": change.after}
 
 
 def test_files_that_blocks_cannot_say_are_named() -> None:

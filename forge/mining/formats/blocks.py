@@ -21,7 +21,9 @@ def blocks_of(files: Sequence[FileChange]) -> str | Drop:
         return Drop(sha="", reason=reason)
     texts = [_text(file) for file in files if file.before != file.after]
     told = [text for text in texts if text is not None]
-    return "\n".join(told) if len(told) == len(texts) else Drop(sha="", reason="not expressible as edits")
+    if not texts or len(told) < len(texts):
+        return Drop(sha="", reason="not expressible as edits" if texts else "no changed line")
+    return "\n".join(told)
 
 
 def played(text: str, files: Mapping[str, str]) -> dict[str, str]:

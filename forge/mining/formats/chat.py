@@ -57,12 +57,11 @@ def preference(source: Source) -> Iterator[Line | Drop]:
 def messages_and_preferences(source: Source) -> Iterator[Line | Drop]:
     """`messages`, and in a part of their own the pairs as `messages`, `chosen` and `rejected`, the latter one message each."""
     yield from messages(source)
-    if isinstance(source, Row) and source.change is not None and source.change.wrong:
-        for line in preference(source):
-            if isinstance(line, Line):
-                said = {"messages": line.fields["prompt"], "chosen": line.fields["chosen"][0], "rejected": line.fields["rejected"][0]}
-                about = {name: line.fields[name] for name in ("id", "source", "licence")}
-                yield Line(said | about, part=PREFERENCES, heldout=line.heldout)
+    for line in preference(source) if isinstance(source, Row) else ():
+        if isinstance(line, Line):
+            said = {"messages": line.fields["prompt"], "chosen": line.fields["chosen"][0], "rejected": line.fields["rejected"][0]}
+            about = {name: line.fields[name] for name in ("id", "source", "licence")}
+            yield Line(said | about, part=PREFERENCES, heldout=line.heldout)
 
 
 def spoken(prompt: Sequence[Message]) -> Spoken:

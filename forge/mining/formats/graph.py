@@ -7,10 +7,10 @@ are resolved by syntax alone: a call of a parameter, or through an attribute of 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from forge.records import Record
+from forge.records import Record, Symbol
 
 NodeKind = Literal["file", "class", "function"]
 EdgeKind = Literal["contains", "imports", "calls", "extends"]
@@ -25,7 +25,6 @@ class Node(Record):
     path: str
     title: str
     """The file's path, a class with its bases, or a function's signature."""
-    first_line: int = 1
 
 
 class Edge(Record):
@@ -37,7 +36,7 @@ class Edge(Record):
 
 
 class CodeGraph(Record):
-    """Nodes by path and line, edges by their source's place."""
+    """Nodes by path and place, edges by their source's."""
 
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
@@ -62,6 +61,20 @@ def graph_of(files: Mapping[str, str]) -> CodeGraph:
         for edge in _uses(path, tree, names, keys):
             edges[edge] = None
     return CodeGraph(nodes=tuple(nodes), edges=tuple(edge for edge in edges if edge.source != edge.target))
+
+
+def sources_of(symbols: Sequence[Symbol]) -> dict[str, str]:
+    """Sources by path that hold these symbols and nothing else, methods inside classes: what `graph_of` reads of a retrieval."""
+    found: dict[str, list[str]] = {}
+    inside = ""
+    for symbol in sorted(symbols, key=lambda symbol: (symbol.path, symbol.first_line)):
+        owner = symbol.name.rpartition(".")[0]
+        lines = found.setdefault(symbol.path, [])
+        if owner and (not lines or owner != inside):
+            lines.append(f"class {owner}:\n")
+        inside = owner
+        lines.append(symbol.source if symbol.source.endswith("\n") else f"{symbol.source}\n")
+    return {path: "".join(lines) for path, lines in found.items()}
 
 
 class _Found(NamedTuple):
@@ -90,7 +103,7 @@ def _definitions(path: str, tree: ast.Module) -> Iterator[_Found]:
             continue
         name = f"{before}{node.name}"
         kind: NodeKind = "class" if isinstance(node, ast.ClassDef) else "function"
-        found = Node(key=f"{path}::{name}", kind=kind, path=path, title=_title(name, node), first_line=node.lineno)
+        found = Node(key=f"{path}::{name}", kind=kind, path=path, title=_title(name, node))
         yield _Found(found, parent, node)
         if isinstance(node, ast.ClassDef):
             waiting += [(found.key, f"{name}.", member) for member in reversed(node.body)]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 
 from forge.mining.formats.folder import Line
 from forge.mining.formats.format import Source
-from forge.mining.formats.graph import CodeGraph, Edge, EdgeKind, Node, graph_of
+from forge.mining.formats.graph import CodeGraph, Edge, EdgeKind, Node, graph_of, sources_of
 from forge.mining.formats.lesson import asked
 from forge.mining.row import Row
 from forge.records import Drop
@@ -42,7 +42,7 @@ def around(graph: CodeGraph, keys: Collection[str], steps: int = 1) -> CodeGraph
 
 
 def graphs(source: Source) -> Iterator[Line | Drop]:
-    """`task`, `graph` of the row's files before it, and `relevant`: the keys of what the commit changes."""
+    """`task`, `graph` of the row's files and of what retrieval offers, and `relevant`: the keys of what the commit changes."""
     if not isinstance(source, Row):
         yield Drop(sha="", reason="only rows have files before and after")
         return
@@ -51,13 +51,19 @@ def graphs(source: Source) -> Iterator[Line | Drop]:
         yield Drop(sha=source.commit, reason="nothing says what was asked")
         return
     changed = _changed(source)
-    graph = graph_of({file.old_path or file.path: file.before for file in source.files if file.before is not None and changed})
+    graph = graph_of(_sources(source) if changed else {})
     relevant = [node.key for node in graph.nodes if node.key in changed]
     if not relevant:
         yield Drop(sha=source.commit, reason="no changed definition in the graph")
         return
     whence = {"id": source.id, "source": source.repo, "licence": source.licence}
     yield Line({"task": task, "graph": graph_text(graph), "relevant": relevant} | whence, heldout=source.heldout)
+
+
+def _sources(row: Row) -> dict[str, str]:
+    """The row's files before it, and what retrieval offered of others."""
+    offered = sources_of(row.change.offered) if row.change else {}
+    return offered | {file.old_path or file.path: file.before for file in row.files if file.before is not None}
 
 
 def _changed(row: Row) -> set[str]:
@@ -73,6 +79,5 @@ def _ends(edge: Edge) -> tuple[str, str]:
 
 def _lines(node: Node, said: list[str]) -> Iterator[str]:
     depth = 0 if node.kind == "file" else 1 + node.key.partition("::")[2].count(".")
-    place = "" if node.kind == "file" else f" line {node.first_line}"
-    yield f"{'  ' * depth}{node.kind} {node.title}{place}"
+    yield f"{'  ' * depth}{node.kind} {node.title}"
     yield from (f"{'  ' * (depth + 1)}{fact}" for fact in dict.fromkeys(said))

@@ -25,14 +25,14 @@ class Pair(Record):
 
 
 def pairs_of(row: Row) -> Iterator[Pair | Drop]:
-    """One pair for each wrong edit of a row's change; a row without any is a drop."""
-    if row.change is None or not row.change.wrong:
+    """One pair for each wrong and each half-done edit of a row's change; a row without any is a drop."""
+    if row.change is None or not (row.change.wrong or row.change.incomplete):
         yield Drop(sha=row.commit, reason="no wrong edit to reject")
         return
     change = row.change
     situation = Situation(statement=change.statement, symbols=change.touched, plan=plan_of(change.hunks, change.touched, "full"))
     chosen = format_edits(change.hunks, change.touched)
-    for number, wrong in enumerate(change.wrong):
+    for number, wrong in enumerate((*change.wrong, *change.incomplete)):
         yield Pair(
             id=f"{row.id}#{number}",
             heldout=row.heldout,
