@@ -102,12 +102,12 @@ def test_trl_takes_the_conversations_and_their_template(
 
 
 def test_llama_factory_finds_what_its_converter_asks_for(rows: list[Row], tmp_path: Path) -> None:
-    """As `get_dataset_list`, `_load_single_dataset` and the converter of the `openai` formatting go about it."""
+    """As `get_dataset_list`, `_load_single_dataset` and the converter of the `sharegpt` formatting go about it."""
     FORMATS["llama-factory"].write(rows, tmp_path / "out")
     info = yaml.safe_load((tmp_path / "out" / "dataset_info.json").read_text())
     assert set(info) == {"forge", f"forge_{PREFERENCES}"}
     for entry in info.values():
-        assert entry["formatting"] == "openai"
+        assert entry["formatting"] == "sharegpt"
         tags, columns = entry["tags"], entry["columns"]
         for row in loaded(tmp_path / "out" / entry["file_name"]):
             said = list(row[columns["messages"]])

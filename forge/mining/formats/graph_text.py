@@ -6,20 +6,18 @@ from collections.abc import Collection, Iterator
 
 from forge.mining.formats.folder import Line
 from forge.mining.formats.format import Source
-from forge.mining.formats.graph import CodeGraph, Edge, EdgeKind, Node, graph_of, sources_of
+from forge.mining.formats.graph import CodeGraph, Edge, Node, graph_of, sources_of
 from forge.mining.formats.lesson import asked
 from forge.mining.row import Row
 from forge.records import Drop
-
-_WORDS: dict[EdgeKind, str] = {"imports": "imports", "extends": "extends", "calls": "calls"}
 
 
 def graph_text(graph: CodeGraph) -> str:
     """The graph for a model to read, one line a fact, in the order of paths and lines; deterministic."""
     said: dict[str, list[str]] = {}
     for edge in graph.edges:
-        if edge.kind in _WORDS:
-            said.setdefault(edge.source, []).append(f"{_WORDS[edge.kind]} {edge.target}")
+        if edge.kind != "contains":  # indentation says that
+            said.setdefault(edge.source, []).append(f"{edge.kind} {edge.target}")
         if edge.kind == "calls":
             said.setdefault(edge.target, []).append(f"called by {edge.source}")
     return "\n".join(line for node in graph.nodes for line in _lines(node, said.get(node.key, [])))

@@ -1,6 +1,7 @@
 """What LLaMA-Factory and Axolotl want beside the data: a description of each file that says how it is to be read.
 
-Sources: `DatasetAttr` in LLaMA-Factory's `data/parser.py` with the converter of its `openai` formatting; `SFTDataset` and
+Sources: `DatasetAttr` in LLaMA-Factory's `data/parser.py` with the converter of its `sharegpt` formatting, which takes the
+roles as they are, where that of `openai` adds a sentence about thinking to every system message; `SFTDataset` and
 `DPODataset` in Axolotl's `utils/schemas/datasets.py` with its `chat_template` prompt strategies.
 """
 
@@ -23,7 +24,7 @@ def dataset_info(parts: Sequence[Part]) -> Mapping[str, str]:
     entries: dict[str, Any] = {}
     for part in parts:
         columns = {"messages": "messages"}
-        entry: dict[str, Any] = {"file_name": part.path, "formatting": "openai", "tags": _TAGS}
+        entry: dict[str, Any] = {"file_name": part.path, "formatting": "sharegpt", "tags": _TAGS}
         if part.part == PREFERENCES:
             entry["ranking"] = True
             columns |= {"chosen": "chosen", "rejected": "rejected"}
