@@ -15,6 +15,10 @@ from forge.store.parquet import read_records
 
 EVERY_LICENCE = MiningConfig.model_validate({"licences": {"allow": ["*"], "unknown": "keep"}})
 """Generated repositories have none."""
+EVERY_MESSAGE = EVERY_LICENCE.model_copy(
+    update={"min_message_words": 0, "messages": EVERY_LICENCE.messages.model_copy(update={"verb_object": False, "languages": ()})}
+)
+"""Whatever people wrote."""
 
 
 class Mined:

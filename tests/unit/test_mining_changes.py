@@ -6,8 +6,8 @@ import pytest
 
 from forge.config import MiningConfig
 from forge.mining.changes import change_of
-from forge.mining.filters import drop_reason, is_bot
 from forge.mining.history import GitHistory
+from forge.mining.quality.mechanical import is_bot, summary_reason
 from forge.mining.teaching import examples_of
 from forge.records import STAGES, Commit, CommitSummary, Drop, FileChange, Symbol
 from forge.stages.edits import apply_edits, parse_edits
@@ -113,8 +113,8 @@ def test_every_commit_of_a_history_is_either_a_row_or_counted(tmp_path: Path) ->
     assert counts.commits == history_length(tmp_path / "repo")
     assert counts.survivors + sum(counts.drops.values()) == counts.commits
     assert counts.teaching + sum(counts.silent.values()) == counts.survivors == len(mined.rows)
-    early = {"merge": 1, "first commit": 1, "bot": 1, "no existing source modified": 2}
-    assert counts.drops == early | {"nothing says what was asked: too few words": 1}
+    early = {"merge": 1, "first commit": 1, "bot": 1, "no code": 1}
+    assert counts.drops == early | {"nothing says what was asked: too few words": 1, "nothing says what was asked: no verb and object": 1}
     assert counts.silent == {"renames only": 2}
     assert {example.stage for example in mined.examples} == set(STAGES)
 
@@ -159,7 +159,7 @@ def test_reverts_are_dropped_before_contents_are_read() -> None:
     summary = CommitSummary(
         repo="r", sha="a", parents=("b",), author_name="A", author_email="", authored_at="", message='Revert "fix a thing"', changes=()
     )
-    assert drop_reason(summary, CONFIG) == "revert"
+    assert summary_reason(summary, CONFIG) == "revert"
 
 
 def test_a_wrong_name_that_is_put_right_is_no_rename() -> None:

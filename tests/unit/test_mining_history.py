@@ -10,7 +10,7 @@ from pydriller import Repository
 from forge.errors import HistoryError
 from forge.mining.history import GitHistory
 from forge.records import Commit, Drop
-from tests.mined import Mined
+from tests.mined import EVERY_MESSAGE, Mined
 from tests.small_repos import SmallRepo, practice
 
 
@@ -115,7 +115,7 @@ def test_hostile_contents_become_counted_drops(tmp_path: Path) -> None:
     os.unlink(repo.path / "pkg/link.py")
     repo.git("update-index", "--add", "--cacheinfo", "160000," + "1" * 40 + ",vendor")
     repo.commit({"pkg/apple.py": good.replace(b"result", b"sum_")}, b"message \xff of bytes".decode("latin-1"))
-    counts = Mined(repo.path, tmp_path / "mined").counts
+    counts = Mined(repo.path, tmp_path / "mined", EVERY_MESSAGE).counts
     assert counts.commits == sum(counts.drops.values()) + counts.survivors
     for reason in ("not UTF-8", "binary content", "file missing or over 1 MiB", "link or submodule"):
         assert counts.drops[reason] >= 1, counts.drops

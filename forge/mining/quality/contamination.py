@@ -26,7 +26,7 @@ class Benchmarks:
 
     def of(self, text: str) -> str:
         """The first set that a text shares too much with; empty when there is none."""
-        mine = grams(text, self._config.ngram)
+        mine = grams(text, self._config.ngram) if self._grams else ()
         if not len(mine):
             return ""
         for name, known in self._grams.items():

@@ -25,6 +25,10 @@ _COMMENTS = {
 }
 
 
+_FORMATTING = str.maketrans("", "", " \t\r\f\"'()[],;\\{}urbfURBF_")
+"""Spaces, quotes, brackets, commas, line continuations, prefixes of strings."""
+
+
 def summary_reason(summary: CommitSummary, config: MiningConfig, reverted: Collection[str] = ()) -> str:
     """Why a commit is dropped by its metadata; empty when it is not. `reverted` are commits that later ones take back."""
     mechanical = config.mechanical
@@ -74,6 +78,8 @@ def means_the_same(file: FileChange) -> bool:
         return False
     if file.before == file.after:
         return True
+    if file.diff and _skeleton(file.diff, "-") != _skeleton(file.diff, "+"):
+        return False
     language = language_of(file.path) or ""
     if language == "python":
         return _tree(file.before) == _tree(file.after) != ""
@@ -135,6 +141,12 @@ def _matches(patterns: Sequence[str], text: str) -> bool:
 @lru_cache(maxsize=256)
 def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.MULTILINE)
+
+
+def _skeleton(diff: str, sign: str) -> str:
+    """One side of a diff without all that formatters change; sides that differ here cannot mean the same."""
+    lines = (line[1:].partition("#")[0].partition("//")[0] for line in diff.split("\n") if line[:1] == sign and line[:3] != sign * 3)
+    return "".join(lines).translate(_FORMATTING)
 
 
 def _tree(source: str) -> str:

@@ -33,6 +33,9 @@ _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _LETTERS = re.compile(r"[^\W\d_]")
 LANGUAGES = tuple("en de fr es it pt nl pl ru uk cs sv tr zh ja ko ar fa he hi vi id".split())  # noqa: SIM905
 """What a message may be in: of all languages there are, some fit any two words."""
+_NAME = re.compile(r"\w[_.]\w|^_|\(\)$|[a-z][A-Z]")
+MOST_BEFORE = 2
+"""Words that may stand before the verb."""
 SURE = 0.98
 """Probability from which on a subject is taken to be in another language: subjects are short and full of names."""
 LEAST_LETTERS = 24
@@ -82,18 +85,33 @@ def poor(text: str, config: MiningConfig, tagger: Tagger | None) -> str:
 
 
 def says_what_is_done(tags: Sequence[Tag]) -> bool:
-    """Whether a sentence begins with a verb (an adverb or two before it) and has an object after it.
+    """Whether a sentence begins with a verb (an adverb or two before it) that has an object, or says of a name what it does.
 
-    A verb's object is the next noun that no other verb claims: `fix the broken parser` has one, `should work now` has none.
+    `fix the broken parser` does, `parse_date accepts dashes` does; `should work now` and `more tests` do not.
     """
-    words = [(word, tag) for word, tag in tags if word[:1].isalnum() or tag[:1].isalpha()]
-    start = next((number for number, (_, tag) in enumerate(words) if not tag.startswith(("RB", "CC", "DT", "IN", "PRP"))), len(words))
-    if start == len(words) or start > 2:
+    words = [(word, tag) for word, tag in tags if word[:1].isalnum() or word[:1] in "_`"]
+    start = next((number for number, (_, tag) in enumerate(words) if not tag.startswith(("RB", "CC", "DT", "PRP"))), len(words))
+    if start == len(words) or start > MOST_BEFORE:
         return False
-    word, tag = words[start]
-    if not (tag.startswith("VB") or word.lower() in verbs()):
-        return False
-    return any(tag.startswith(("NN", "CD", "FW", "JJ", "VBG", "VBN")) for _, tag in words[start + 1 :])
+    if _is_name(words[start][0]) and len(words) > start + 1 and words[start + 1][1].startswith(("VBZ", "VBD", "MD")):
+        return _has_object(words[start + 2 :])
+    return _is_verb(*words[start]) and _has_object(words[start + 1 :])
+
+
+def _is_verb(word: str, tag: str) -> bool:
+    return tag.startswith("VB") or word.lower() in verbs() or word.lower().endswith(("ize", "ise", "ify"))
+
+
+def _has_object(words: Sequence[Tag]) -> bool:
+    """Whether something follows that can be done something to; what comes at once may even look like a verb (`test memoize`)."""
+    if words and words[0][1].startswith("VB"):
+        return True
+    return any(tag.startswith(("NN", "CD", "FW", "JJ", "VBG", "VBN")) or _is_name(word) for word, tag in words)
+
+
+def _is_name(word: str) -> bool:
+    """Whether a word is a name out of a program."""
+    return bool(_NAME.search(word.strip("`'\"")))
 
 
 def foreign(text: str, languages: Sequence[str]) -> str:

@@ -36,6 +36,8 @@ _NOBODYS = re.compile(
 )
 _ADDRESS = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])")
 _CALLING = re.compile(r"\+\d[\d ().-]{7,}\d")
+REMEMBERED = 500_000
+"""Lines that are known to be clean."""
 RANDOM_BITS = 3.7
 """Bits of entropy a character from which on a value of 20 characters looks random: English has about 4.1 over long texts, but words
 of identifiers joined by underscores stay below."""
@@ -55,6 +57,7 @@ class Scanner:
 
     def __init__(self, config: PrivacyConfig) -> None:
         self._config = config
+        self._clean: set[int] = set()
 
     def clean(self, row: Row) -> tuple[Row, str]:
         """The row as it may be kept, and why it may not be; empty when it may."""
@@ -68,14 +71,22 @@ class Scanner:
         return (_redacted(row, {one.text: STAND_INS[one.kind] for one in gone}) if gone else row), ""
 
     def findings(self, row: Row) -> list[Finding]:
-        """Everything found, each text once. A version of a file is looked at as a whole."""
+        """Everything found, each text once."""
         texts = [row.message, *(side for file in row.files for side in (file.before, file.after) if side)]
-        wanted: list[Finding] = []
-        if self._config.secrets != "keep":
-            wanted += (Finding(kind="secret", text=text) for one in texts for text in secrets_in(one))
-        if self._config.personal != "keep":
-            wanted += (found for one in texts for found in personal_in(one))
-        return list(dict.fromkeys(wanted))
+        return list(dict.fromkeys(found for text in texts for found in self._in(text)))
+
+    def _in(self, text: str) -> list[Finding]:
+        """What is found in lines that were not clean before: commit after commit shows the same file again, but for a few lines."""
+        lines = [line for line in text.split("\n") if hash(line) not in self._clean]
+        new = "\n".join(lines)
+        found = [Finding(kind="secret", text=one) for one in secrets_in(new)] if self._config.secrets != "keep" else []
+        found += personal_in(new) if self._config.personal != "keep" else []
+        if any("PRIVATE KEY" in one.text for one in found):
+            return [*found, *(Finding(kind="secret", text=one) for one in secrets_in(text))]
+        if len(self._clean) > REMEMBERED:
+            self._clean.clear()
+        self._clean.update(hash(line) for line in lines if not any(one.text in line for one in found))
+        return found
 
 
 def secrets_in(text: str) -> Iterator[str]:
