@@ -27,7 +27,7 @@ _ASSIGNED = re.compile(
     r"(?i)(?:api_?key|secret|token|passw(?:or)?d|passwd|private_?key|auth)\w*[\"']?\s*(?:=|:|=>|:=)\s*[\"']([A-Za-z0-9+/=_\-.]{20,200})[\"']"
 )
 _KEY = r"(?:[A-Z ]+ )?PRIVATE KEY(?: BLOCK)?-----"
-_PRIVATE_KEY = re.compile(rf"-----BEGIN {_KEY}.*?(?:-----END {_KEY}|\Z)", re.DOTALL)
+_PRIVATE_KEY = re.compile(rf"-----BEGIN {_KEY}.*?-----END {_KEY}|-----BEGIN {_KEY}[^\n]*", re.DOTALL)
 _MAIL = re.compile(r"(?<![\w.+-])[A-Za-z0-9][\w.+-]*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,18}(?![\w-])")
 _NOBODYS = re.compile(
     r"(?:@|\.)(?:example|test|invalid|localhost|domain|email|mail|foo|bar|baz|host|server|users\.noreply\.github)(?:\.[a-z.]+)?$"
@@ -163,10 +163,9 @@ def _redacted(row: Row, stand_ins: Mapping[str, str]) -> Row:
 
 
 def _replaced(text: str, secret: str, stand_in: str) -> str:
-    """A secret of several lines stands in a diff with a sign before each of them: line by line, then."""
+    """A secret of several lines stands in a diff with a sign before each of them, so it is replaced line by line everywhere."""
     if "\n" not in secret:
         return text.replace(secret, stand_in)
-    text = text.replace(secret, "\n".join(stand_in for _ in secret.split("\n")))
     for line in sorted({line for line in secret.split("\n") if len(line) >= 16}, key=len, reverse=True):
         text = text.replace(line, stand_in)
     return text
