@@ -30,7 +30,7 @@ def row_of(commit: Commit, wrong_attempts: int = 1) -> Row:
         if file.before is not None and not is_test_path(file.path)
         for symbol in symbols_of(file.old_path or file.path, file.before)
     ]
-    change = change_of(commit, pool, MiningConfig(wrong_attempts=wrong_attempts))
+    change = change_of(commit, lambda: pool, MiningConfig(wrong_attempts=wrong_attempts))
     return Row(
         id=f"{commit.repo}@{commit.sha[:12]}",
         repo=commit.repo,

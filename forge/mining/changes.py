@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import random
 import textwrap
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 
 from forge.config import MiningConfig
@@ -28,9 +28,10 @@ MAX_EXAMPLES = 2
 
 
 def change_of(
-    commit: Commit, pool: Sequence[Symbol], config: MiningConfig, heldout: Collection[str] = (), *, asked: str = ""
+    commit: Commit, pool: Callable[[], Sequence[Symbol]], config: MiningConfig, heldout: Collection[str] = (), *, asked: str = ""
 ) -> Change | Drop:
-    """What this commit teaches. `pool` are symbols of its parent's tree to draw negatives from, never from `heldout` paths.
+    """What this commit teaches. `pool` gives symbols of its parent's tree to draw negatives from, never from `heldout` paths; it
+    is asked for once the change is sure to teach something.
 
     `asked` is what a teacher says was asked for; without it the message and the tests say it.
     """
@@ -53,7 +54,7 @@ def change_of(
     if statement is None:
         return Drop(sha=commit.sha, reason="nothing says what was asked")
     keys = {symbol.key for symbol in touched}
-    allowed = _allowed(touched, pool, heldout)
+    allowed = _allowed(touched, pool(), heldout)
     offered = Index(allowed).search(statement, config.offered)
     others = [symbol for symbol in offered if symbol.key not in keys][: config.negatives * len(touched)]
     taken = keys | {symbol.key for symbol in others}
@@ -85,7 +86,7 @@ def _unfit(file: FileChange) -> str | None:
     return None
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=512)
 def _symbols(path: str, source: str) -> tuple[Symbol, ...]:
     """One version of a file is looked at several times while its commit is."""
     return tuple(symbols_of(path, source))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from functools import partial
 
 from forge.config import MiningConfig
 from forge.mining.changes import change_of
@@ -56,7 +57,7 @@ def _change(row: Row, near: NearSymbols, config: MiningConfig, heldout: Collecti
         return Drop(sha=row.commit, reason=NO_PYTHON)
     asked = row.instruction if row.instruction_by == "teacher" else ""
     try:
-        return change_of(commit, near.of(commit), config, heldout, asked=asked)
+        return change_of(commit, partial(near.of, commit), config, heldout, asked=asked)
     except (RecursionError, MemoryError):  # from the parser, on sources made to hurt it
         return Drop(sha=row.commit, reason="too deeply nested")
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from rank_bm25 import BM25Okapi
 
 from forge.records import Symbol
+
+_IDENTIFIER = re.compile(r"\w+")
+_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
 class Index:
@@ -30,10 +34,16 @@ class Index:
 
 def words(text: str) -> list[str]:
     """Lower-case words of text or code: `maxSum_2` gives max, sum, 2, and the identifier whole."""
+    return list(_words(text))
+
+
+@lru_cache(maxsize=20_000)
+def _words(text: str) -> tuple[str, ...]:
+    """The same functions are looked at again and again, tree after tree."""
     found: list[str] = []
-    for identifier in re.findall(r"\w+", text):
-        parts = [p.lower() for p in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", identifier)]
+    for identifier in _IDENTIFIER.findall(text):
+        parts = [p.lower() for p in _PART.findall(identifier)]
         found += parts
         if len(parts) > 1:
             found.append(identifier.lower())
-    return found
+    return tuple(found)

@@ -36,7 +36,7 @@ ADDED_TEST = FileChange(path="tests/test_apple.py", before=suite("apple", withou
 
 
 def taught(source: Commit, pool: tuple[Symbol, ...] = (), heldout: frozenset[str] = frozenset()) -> Change:
-    change = change_of(source, pool, CONFIG, heldout)
+    change = change_of(source, lambda: pool, CONFIG, heldout)
     assert isinstance(change, Change), change
     return change
 
@@ -62,7 +62,7 @@ def test_a_poor_message_is_replaced_by_a_title_from_the_symbols() -> None:
 
 
 def test_a_poor_message_without_examples_asks_for_nothing_and_is_dropped() -> None:
-    dropped = change_of(commit(module("apple", wrong="total"), module("apple"), "wip"), (), CONFIG)
+    dropped = change_of(commit(module("apple", wrong="total"), module("apple"), "wip"), tuple, CONFIG)
     assert isinstance(dropped, Drop)
     assert dropped.reason == "nothing says what was asked"
 
@@ -90,7 +90,7 @@ def test_negatives_are_never_touched_nor_held_out() -> None:
     ],
 )
 def test_commits_that_cannot_teach_are_dropped_with_the_reason(before: str, after: str, reason: str) -> None:
-    dropped = change_of(commit(before, after), (), CONFIG)
+    dropped = change_of(commit(before, after), tuple, CONFIG)
     assert isinstance(dropped, Drop)
     assert dropped.reason == reason
 

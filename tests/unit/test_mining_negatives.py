@@ -32,7 +32,7 @@ def scaled(**config: int) -> Change:
     )
     pool = [s for stem in ("birch", "cedar") for s in symbols_of(f"pkg/{stem}.py", module(stem))]
     pool += symbols_of("pkg/apple.py", BEFORE + "\n\n" + module("apple"))
-    change = change_of(source, pool, MiningConfig(**config))
+    change = change_of(source, lambda: pool, MiningConfig(**config))
     assert isinstance(change, Change)
     return change
 
