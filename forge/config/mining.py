@@ -40,8 +40,8 @@ class MechanicalConfig(Section):
     bot_messages: tuple[str, ...] = (r"^Bump .+ from .+ to ", r"^\[pre-commit\.ci\]", r"^Update dependency ", r"^chore\(deps")
     """Regular expressions, searched in the message: what a program wrote, whoever committed it."""
     chores: tuple[str, ...] = (
-        r"^(bump|bumping|bumped|set|update|updating)\b.{0,40}\b(versions?|release|changelog)\b",
-        r"^(bump|bumping|bumped) (for|to) v?\d",
+        r"^(bump|bumping|bumped)\b",
+        r"^(set|update|updating|prepare|add|write)\b.{0,40}\b(version|release|changelog)\b",
         r"^(prepare|preparing|prep)\b.{0,20}\brelease\b|^(release|version) v?\d",
         r"^(merge|sync|update) (branch|from|with) ",
     )
@@ -63,7 +63,11 @@ class MechanicalConfig(Section):
     mass_renames: int = Field(5, ge=1)
     """Drop commits that rename more files than this without changing them."""
     formatting: bool = True
-    """Drop commits after which every file means the same as before (contents: syntax trees alike, or tokens without spaces)."""
+    """Drop commits after which every file means the same as before (contents: syntax trees alike, or text without spaces)."""
+    tests_alone: bool = True
+    """Drop commits that change tests and no other code: what they should test is seldom said."""
+    additions_alone: bool = True
+    """Drop commits all of whose code is in new files: a message of a line does not ask for a whole file."""
 
 
 class MessagesConfig(Section):
@@ -73,6 +77,17 @@ class MessagesConfig(Section):
     """A message must begin with a verb and its direct object (`fix the parser`), by part-of-speech tags."""
     tagger: Literal["auto", "spacy", "nltk", "words"] = "auto"
     """Where the tags come from. `auto`: spaCy's model, else NLTK's tagger, else TextBlob's lexicon, whichever is installed."""
+    vague: tuple[str, ...] = (
+        r"\b(wip|work in progress|preliminary|checkpoint|still needs?|first (pass|draft|cut|version)|starting to|for now)\b",
+        r"\b(oops|oups|whoops|argh|ugh|lol|time to|hopefully|should be enough|almost)\b",
+        r"\b(stuff|things|misc|miscellaneous|various|slightly|a (little )?bit|somewhat|a (couple|few)|other (changes|fixes))\b",
+        r"\b(minor|small|some|more|general|random|little) (\w+ )?(fix|fixes|fixups?|changes?|tweaks?|edits?|clean-?ups?|updates?)\b",
+        r"^(clean|cleaning|cleaned|tidy|polish|round|rounding)\w*( up| out)?( \w+){0,2}$",
+        r"^(address|apply|incorporate)\w* .{0,20}\b(review|comments?|feedback|suggestions?)\b",
+        r"^(make|making) .{0,40}\b(happy|pass|green|work)$",
+        r"^fix\w* .{0,20}\b(lint|linter|flake8|pep8|ruff|mypy|build|ci|travis|coverage|typos?)\b",
+    )
+    """Regular expressions, searched in a message's first line without regard to case: nobody can act on what says no more."""
     languages: tuple[str, ...] = ("en",)
     """ISO 639-1 codes of languages that messages may be in; none given: any."""
 

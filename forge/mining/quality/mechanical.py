@@ -10,6 +10,7 @@ from functools import lru_cache
 from forge.config import MechanicalConfig, MiningConfig
 from forge.mining.languages import language_of
 from forge.records import Commit, CommitSummary, FileChange, PathChange
+from forge.stages.symbols import is_test_path
 
 REGULAR_MODES = ("100644", "100755", "000000")
 MARKED_LINES = 5
@@ -126,7 +127,15 @@ def _paths_reason(summary: CommitSummary, config: MiningConfig) -> str:
         return "link or submodule"
     if not all(readable(path) for change in changes for path in (change.path, change.old_path or "")):
         return "unreadable path"
-    return "" if any(change.blob != change.old_blob for change in kept_files(summary, config)) else "no code"
+    return _code_reason([change for change in kept_files(summary, config) if change.blob != change.old_blob], config.mechanical)
+
+
+def _code_reason(code: Sequence[PathChange], config: MechanicalConfig) -> str:
+    if not code:
+        return "no code"
+    if config.tests_alone and all(is_test_path(change.path) for change in code):
+        return "tests alone"
+    return "new files alone" if config.additions_alone and all(change.status == "A" for change in code) else ""
 
 
 def readable(path: str) -> bool:
@@ -150,11 +159,20 @@ def _skeleton(diff: str, sign: str) -> str:
 
 
 def _tree(source: str) -> str:
-    """The dump of a source's syntax tree, empty when it does not parse."""
+    """The dump of a source's syntax tree, docstrings without their spaces; empty when it does not parse."""
     try:
-        return ast.dump(ast.parse(source))
+        tree = ast.parse(source)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
+                _squeeze(node.body[0])
+        return ast.dump(tree)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ""
+
+
+def _squeeze(first: ast.stmt) -> None:
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+        first.value.value = "".join(first.value.value.split())
 
 
 def _bare(source: str, language: str) -> str:

@@ -79,9 +79,16 @@ def poor(text: str, config: MiningConfig, tagger: Tagger | None) -> str:
         return "too few words"
     if config.messages.languages and (language := foreign(text, config.messages.languages)):
         return f"in another language ({language})"
+    if any(_pattern(vague).search(subject) for vague in config.messages.vague):
+        return "vague"
     if config.messages.verb_object and tagger is not None and not says_what_is_done(tagger(subject)):
         return "no verb and object"
     return ""
+
+
+@lru_cache(maxsize=64)
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(text, re.IGNORECASE)
 
 
 def says_what_is_done(tags: Sequence[Tag]) -> bool:
