@@ -24,7 +24,7 @@ from forge.observe.progress import PhaseProgress, Progress, to_stream
 from forge.store import atomic
 from forge.store.parquet import stream_records
 from forge.store.workspace import Workspace
-from jobs import preflight
+from jobs.repositories import check_mining, repositories
 from jobs.tasks.job import carry_out
 from jobs.wiring import teacher_of
 
@@ -39,7 +39,7 @@ def run(config: ForgeConfig) -> MiningCounts:
     with Workspace.open(config.workspace_path) as workspace:
         folder = MinedFolder(workspace.root)
         progress.say(f"  mined set {folder.root}{' (goes on from what is there)' if folder.read.exists() else ''}")
-        repos = preflight.repositories(config)
+        repos = repositories(config)
         with progress.phase("mine", f"{len(repos)} repositories to rows") as phase:
             counts = mine(
                 repos,
@@ -105,4 +105,4 @@ class _Shown:
 
 
 if __name__ == "__main__":
-    sys.exit(carry_out(sys.argv[1:], run, check=preflight.check_mining))
+    sys.exit(carry_out(sys.argv[1:], run, check=check_mining))

@@ -15,10 +15,14 @@ Repos = Annotated[
         show_default=False,
     ),
 ]
-ListFile = Annotated[Path | None, typer.Option("--list", help="File with a repository a line.", show_default=False)]
+ListFile = Annotated[
+    Path | None,
+    typer.Option("--list", help="File with a repository a line, or BigQuery's answer as .jsonl, .csv, .parquet.", show_default=False),
+]
 Out = Annotated[Path, typer.Option(help="Folder of the mined set.")]
 Newest = Annotated[int | None, typer.Option(min=1, help="Newest commits of each repository, all when not given.", show_default=False)]
 Own = Annotated[bool, typer.Option("--own", help="The code is yours: rows are kept whatever its licence says.")]
+BigQuery = Annotated[bool, typer.Option("--bigquery", help="Print the SQL that picks repositories of GitHub's public data, and end.")]
 Address = Annotated[str | None, typer.Option(help="Dashboard of a running Ray, such as http://127.0.0.1:8265.")]
 
 
@@ -28,6 +32,7 @@ def mine(
     out: Out = Path("workspace/mined"),
     newest: Newest = None,
     own: Own = False,
+    bigquery: BigQuery = False,
     address: Address = None,
 ) -> int:
     """Turn whole histories into clean training rows: commits that say what they do, and what each stage learns from them.
@@ -43,13 +48,18 @@ def mine(
 
         forge mine ../mine --own teacher.model=gpt-5-mini mining.enrich.judge=true
     """
-    from jobs import preflight
+    from jobs.repositories import check_mining
     from jobs.tasks.launch import launch, resolved
 
+    if bigquery:
+        from forge.mining.public.bigquery import Wanted, repositories_sql
+
+        print(repositories_sql(Wanted()))
+        return 0
     options = {
         "mining.newest": newest,
         "history.listed": str(list_.absolute()) if list_ else None,
         "mining.licences.allow": ["*"] if own else None,
         "mining.licences.unknown": "keep" if own else None,
     }
-    return launch("jobs.mine", resolved(repos or [], out, (), options), address, preflight.check_mining)
+    return launch("jobs.mine", resolved(repos or [], out, (), options), address, check_mining)

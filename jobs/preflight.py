@@ -15,8 +15,7 @@ import psutil
 
 from forge.config import ForgeConfig, TeacherConfig
 from forge.endpoint.teacher import OpenAITeacher
-from forge.errors import ConfigError, EnvironmentLackError, HistoryError
-from forge.mining.clones import is_address, name_of
+from forge.errors import EnvironmentLackError, HistoryError
 from forge.mining.history import open_history
 from forge.stages.symbols import is_test_path
 from forge.tasks.suite import is_test_file
@@ -63,38 +62,6 @@ def check_tasks(config: ForgeConfig, *, local_ray: bool) -> None:
         check_memory(TASKS_MEMORY_BYTES)
         check_ports({key: port for key, port in ports(config).items() if key.startswith("ray.")})
         check_sandbox(config, pick.pick(config.sandbox.kind))
-
-
-def check_mining(config: ForgeConfig, *, local_ray: bool) -> None:
-    """Return when `forge mine` can start; raises as `check` does. Addresses are not looked up: one that fails is counted."""
-    repos = repositories(config)
-    check_git([address for address in repos.values() if not is_address(address)], "REPO")
-    check_disk(config.workspace_path)
-    check_teacher(config.teacher)
-    if local_ray:
-        check_memory(TASKS_MEMORY_BYTES)
-        check_ports({key: port for key, port in ports(config).items() if key.startswith("ray.")})
-
-
-def repositories(config: ForgeConfig) -> dict[str, str]:
-    """Folder or address by name, of those that are named and those that are listed. Raises `ConfigError` when two share a name."""
-    found: dict[str, str] = {}
-    for address in [*config.history.repos, *_listed(config.history.listed)]:
-        name = name_of(address)
-        if found.get(name, address) != address:
-            raise ConfigError(f"{found[name]} and {address} are both called {name}; rename the folder of one of them, or mine it by itself")
-        found[name] = address
-    return found
-
-
-def _listed(file: str | None) -> list[str]:
-    if file is None:
-        return []
-    try:
-        lines = [line.strip() for line in Path(file).expanduser().read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the list {file}: {error}; give a text file with a repository a line") from error
-    return [line for line in lines if line and not line.startswith("#")]
 
 
 def check_teacher(config: TeacherConfig) -> None:

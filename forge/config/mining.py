@@ -58,8 +58,11 @@ class MechanicalConfig(Section):
         r"(^|/)(package-lock\.json|yarn\.lock|poetry\.lock|Cargo\.lock|go\.sum|versioneer\.py|_version\.py|ez_setup\.py|get-pip\.py)$",
     )
     """Regular expressions, searched in the path."""
-    binaries: bool = True
-    """Drop commits that change binary files."""
+    support_paths: tuple[str, ...] = (
+        r"(^|/)(setup|conf|noxfile|toxfile|fabfile|dodo|release|wscript|SConstruct|manage)\.py$",
+        r"(^|/)(docs?|documentation|examples?|benchmarks?|bench|asv_bench|scripts?|tools|ci|contrib|packaging|admin|\.[a-z]+)/",
+    )
+    """Regular expressions, searched in the path: code around the product (packaging, documentation, tooling), which is left out."""
     mass_renames: int = Field(5, ge=1)
     """Drop commits that rename more files than this without changing them."""
     formatting: bool = True
@@ -85,6 +88,8 @@ class MessagesConfig(Section):
         r"^(clean|cleaning|cleaned|tidy|polish|round|rounding)\w*( up| out)?( \w+){0,2}$",
         r"^(address|apply|incorporate)\w* .{0,20}\b(review|comments?|feedback|suggestions?)\b",
         r"^(make|making) .{0,40}\b(happy|pass|green|work)$",
+        r"^(debug|continu|rearrang|experiment|play|try|tri|investigat|propos|re-?work|restructur)\w*\b",
+        r"\b(newsfragments?|news fragment|changelog|release notes?)\b|\bsome\b.{0,20}\b(code|docs?|tests?|comments?)\b",
         r"^fix\w* .{0,20}\b(lint|linter|flake8|pep8|ruff|mypy|build|ci|travis|coverage|typos?)\b",
     )
     """Regular expressions, searched in a message's first line without regard to case: nobody can act on what says no more."""

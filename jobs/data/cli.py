@@ -54,3 +54,45 @@ def show_diff(
 
     show_difference(mined, other, Console(highlight=False))
     return 0
+
+
+To = Annotated[str, typer.Option("--to", help="Format; a wrong name lists them all.", show_default=False)]
+Folder = Annotated[Path, typer.Option("--out", help="Folder to write, which must not be there yet.", show_default=False)]
+
+
+@app.command("export")
+def export_set(
+    mined: Set, to: To, out: Folder, stage: Annotated[str | None, typer.Option(help="The rows of this stage in place of commits.")] = None
+) -> int:
+    """Write a set in a format that trainers and libraries read: alpaca, messages, trl, llama-factory, axolotl, diffs and more.
+
+    Held-out rows go to files of their own; manifest.json counts what each file has and what was left out.
+
+    Examples:
+
+        forge data export workspace/mined --to llama-factory --out export/llama-factory
+
+        forge data export workspace/mined --to prompt-completion --stage generation --out export/generation
+    """
+    from jobs.data.export import export, format_named
+
+    export(mined, format_named(to), out, stage, Console(highlight=False))
+    return 0
+
+
+@app.command("mix")
+def mix_sets(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML: total, seed, sources.", show_default=False)], to: To, out: Folder
+) -> int:
+    """Mix public instruction sets in the shares of a recipe, the best or any of each, and write them in a format.
+
+    A recipe names the sources, files that are here or sets of the hub:
+
+        total: 20000
+
+        sources: {opencodeinstruct: {weight: 3, least_quality: 0.8}, mine: {path: mine.jsonl, set: commitpackft}}
+    """
+    from jobs.data.export import export_mixture, format_named
+
+    export_mixture(recipe, format_named(to), out, Console(highlight=False))
+    return 0

@@ -29,6 +29,8 @@ _CI = re.compile(r"\[(?:skip ci|ci skip|no ci|skip actions|actions skip)\]|\*\*\
 _NUMBER = re.compile(r"(?:\b[Gg][Hh]-|#)(\d{1,7})\b")
 _CLOSES = r"(?:[Ff]ix(?:es|ed|ing)?|[Cc]los(?:e[sd]?|ing)|[Rr]esolve[sd]?|[Rr]efs?|[Ss]ee|[Ii]ssue|PR|[Bb]ug|gh)[ :]*"
 _MENTION = re.compile(rf"\s*[(\[]?\s*(?:{_CLOSES})*(?:GH-|#)\d+(?:\s*,\s*#\d+)*\s*[)\]]?", re.ASCII)
+_DANGLING = re.compile(r"\s+(?:for|in|of|per|from|to|see|re|with|by|on|as|and|via|fixes|fixing|closes|issue|issues|bug|#)$")
+"""What is left at the end of a subject once a number is gone."""
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _LETTERS = re.compile(r"[^\W\d_]")
 LANGUAGES = tuple("en de fr es it pt nl pl ru uk cs sv tr zh ja ko ar fa he hi vi id".split())  # noqa: SIM905
@@ -66,7 +68,7 @@ def _without_ceremony(text: str) -> str:
     kept = [line for number, line in enumerate(lines) if not (number and _TRAILER.match(line.strip()))]
     subject, _, body = _MENTION.sub("", "\n".join(kept)).strip().partition("\n")
     rest = re.sub(r"\n{3,}", "\n\n", body).strip()
-    short = _SCOPE.sub("", subject).strip().rstrip(".… ")
+    short = _DANGLING.sub("", _SCOPE.sub("", subject).strip().rstrip(".…,;: "))
     return short + (f"\n\n{rest}" if rest else "")
 
 
