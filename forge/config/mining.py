@@ -42,7 +42,7 @@ class MechanicalConfig(Section):
     chores: tuple[str, ...] = (
         r"^(bump|bumping|bumped)\b",
         r"^(set|update|updating|prepare|add|write)\b.{0,40}\b(version|release|changelog)\b",
-        r"^(prepare|preparing|prep)\b.{0,20}\brelease\b|^(release|version) v?\d",
+        r"^(prepare|preparing|prep|start|begin)\b.{0,20}\brelease\b|^(release|version) v?\d|^back to (dev|develop)",
         r"^(merge|sync|update) (branch|from|with) ",
     )
     """Regular expressions, searched in the cleaned message without regard to case: releases and the like, from which nobody learns."""
@@ -50,6 +50,8 @@ class MechanicalConfig(Section):
     """Drop reverts, and the commits that they take back."""
     cherry_picks: bool = True
     """Drop commits that say that they were picked from another one, and all but one of those with the very same diff."""
+    conflicts: bool = True
+    """Drop commits that bring in the marks of a merge that was not finished (contents)."""
     generated: bool = True
     """Drop generated and vendored files of a commit, and commits that have no others (contents: a marker in the first lines)."""
     generated_paths: tuple[str, ...] = (
@@ -82,7 +84,7 @@ class MessagesConfig(Section):
     """Where the tags come from. `auto`: spaCy's model, else NLTK's tagger, else TextBlob's lexicon, whichever is installed."""
     vague: tuple[str, ...] = (
         r"\b(wip|work in progress|preliminary|checkpoint|still needs?|first (pass|draft|cut|version)|starting to|for now)\b",
-        r"\b(oops|oups|whoops|argh|ugh|lol|time to|hopefully|should be enough|almost)\b",
+        r"\b(oops|oups|whoops|argh|ugh|lol|time to|hopefully|should be enough|almost|real close|proof of concept|progress|credits?)\b",
         r"\b(stuff|things|misc|miscellaneous|various|slightly|a (little )?bit|somewhat|a (couple|few)|other (changes|fixes))\b",
         r"\b(minor|small|some|more|general|random|little) (\w+ )?(fix|fixes|fixups?|changes?|tweaks?|edits?|clean-?ups?|updates?)\b",
         r"^(clean|cleaning|cleaned|tidy|polish|round|rounding)\w*( up| out)?( \w+){0,2}$",

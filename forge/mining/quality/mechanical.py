@@ -19,6 +19,7 @@ _REVERT = re.compile(r'^(?:Revert|Reapply) "|^This reverts commit [0-9a-f]{7,}',
 _REVERTED = re.compile(r"^This reverts commit ([0-9a-f]{7,40})", re.MULTILINE)
 _PICKED = re.compile(r"^\(cherry picked from commit [0-9a-f]{7,40}\)", re.MULTILINE)
 _MARK = re.compile(r"@generated|do not edit|auto-?generated|generated (?:by|automatically|from)|machine generated", re.IGNORECASE)
+_CONFLICT = re.compile(r"^\+(?:<{7} |>{7} )", re.MULTILINE)
 _SLASHES = "javascript typescript tsx go rust java c cpp csharp kotlin swift scala dart php zig"
 _COMMENTS = {
     "#": frozenset({"ruby", "perl", "shell", "r", "julia", "elixir"}),
@@ -64,9 +65,11 @@ def content_reason(commit: Commit, config: MechanicalConfig) -> str:
     files = [file for file in commit.files if not (config.generated and is_generated(file))]
     if not files:
         return "generated code alone" if commit.files else "no code"
-    if config.formatting and all(means_the_same(file) for file in files):
-        return "formatting only"
-    return ""
+    if config.conflicts and any(_CONFLICT.search(file.diff) for file in files):
+        return "unfinished merge"
+    # Tests that come along do not make a comment a change.
+    product = [file for file in files if not is_test_path(file.path)] or files
+    return "formatting only" if config.formatting and all(means_the_same(file) for file in product) else ""
 
 
 def is_generated(file: FileChange) -> bool:
