@@ -211,6 +211,8 @@ class MiningConfig(Section):
     further row."""
     half_done: int = Field(0, ge=0, le=8)
     """First parts of each edit that review learns to send back, where the edit has parts that parse."""
+    reader: Literal["git", "pydriller"] = "git"
+    """Who reads commits: git's own listings, or PyDriller, which reads the same a hundred times slower."""
     languages: tuple[str, ...] = ()
     """Programming languages to keep, such as python; all that are known when none is given. Stage rows are Python's."""
     newest: int | None = Field(None, ge=1)

@@ -7,6 +7,7 @@ safe against a crafted object store; git's own ownership check stays on.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import subprocess
@@ -140,7 +141,7 @@ def _patch(section: list[bytes]) -> Patch:
     starts = [number for number, line in enumerate(section) if line.startswith(b"diff --git ")]
     files: dict[str, str] = {}
     changed = 0
-    for first, last in zip(starts, [*starts[1:], len(section)], strict=True):
+    for first, last in itertools.pairwise([*starts, len(section)] if starts else []):
         part = section[first:last]
         files[part[0].decode("utf-8", "surrogateescape").rstrip("\n")] = b"".join(part).decode("utf-8", "replace")
         hunks = next((number for number, line in enumerate(part) if line.startswith(b"@@")), len(part))

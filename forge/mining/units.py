@@ -15,7 +15,8 @@ from forge.mining.counts import MiningCounts
 from forge.mining.enrich.seed import Exercise
 from forge.mining.finishing import Finished, Finisher, Verdict
 from forge.mining.folder import MinedFolder
-from forge.mining.history import open_history
+from forge.mining.history import GitHistory, open_history
+from forge.mining.pydriller_history import PyDrillerHistory
 from forge.mining.quality.benchmarks import load_sets
 from forge.mining.quality.contamination import Benchmarks
 from forge.mining.reading import Reader
@@ -25,7 +26,7 @@ from forge.mining.sketch import Sketch, Sketcher
 from forge.mining.surveying import survey
 from forge.mining.symbols import NearSymbols
 from forge.records import STAGES, Drop, Example, Record
-from forge.seams import Teacher
+from forge.seams import History, Teacher
 from forge.stages.stage import PromptStyle
 from forge.store import atomic
 from forge.store.parquet import RecordWriter, stream_records, writing
@@ -91,7 +92,8 @@ def read_shard(shard: Shard, known: Survey, plan: Plan) -> MiningCounts:
         return MiningCounts.model_validate_json(done.read_text(encoding="utf-8"))
     drops: Counter[str] = Counter()
     sketcher = Sketcher(plan.config)
-    history = open_history(shard.repo, shard.path, shard.head)
+    opened = PyDrillerHistory if plan.config.reader == "pydriller" else GitHistory
+    history: History = opened(shard.repo, Path(shard.path), shard.head)
     try:
         with (
             writing(plan.rows(shard), Row) as rows,
