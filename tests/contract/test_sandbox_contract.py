@@ -467,6 +467,67 @@ def test_a_test_that_hangs_is_cut_short(bench: Bench) -> None:
     bench.do(body)
 
 
+def test_a_filler_of_any_place_that_can_be_written_is_stopped(bench: Bench) -> None:
+    code = """
+    import os, tempfile
+    places = {"/dev/shm", "/tmp", "/var/tmp", "/run", tempfile.gettempdir(), os.path.expanduser("~"), os.getcwd()}
+    for place in sorted(place for place in places if os.access(place, os.W_OK)):
+        try:
+            for n in range(300):
+                with open(f"{place}/filler{n}", "wb") as file:
+                    file.write(b"x" * 2**20)
+            print("filled", place)
+        except OSError as error:
+            print("stopped", place)
+    """
+    result = bench.python(code)
+    assert "filled" not in result.stdout
+    assert result.breach in ("disk", "memory")
+
+
+def test_children_that_left_the_session_die_with_a_command_that_took_too_long(bench: Bench) -> None:
+    async def body(box: Sandbox) -> None:
+        code = """
+        import os, time
+        for _ in range(3):
+            if os.fork() == 0:
+                os.setsid()
+                if os.fork() == 0:
+                    time.sleep(1.2)
+                    open("late", "w").close()
+                    time.sleep(60)
+                os._exit(0)
+        time.sleep(60)
+        """
+        assert (await box.run(["python", "-c", textwrap.dedent(code)], timeout_s=0.6)).breach == "time"
+        await asyncio.sleep(1.2)
+        assert await box.read("late") is None
+        assert (await box.run(["echo", "alive"])).stdout == "alive\n"
+
+    bench.do(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "limit"),
+    [
+        ("x = []\n    while True: x.append(b'y' * 2**20 + bytes([len(x) % 256]))", "memory"),
+        ("import os\n    for n in range(10**6): open(f'f{n}', 'wb').write(b'x' * 2**20)", "disk"),
+        ("import os, time\n    for _ in range(10**6):\n        if os.fork() == 0: time.sleep(30)", "pids"),
+        ("import os\n    while True: os.write(1, b'x' * 1000)", ""),
+    ],
+)
+def test_a_test_that_breaches_a_limit_does_not_pass_and_the_box_lives_on(bench: Bench, body: str, limit: str) -> None:
+    async def attempt(box: Sandbox) -> None:
+        await box.write([FileEdit(path="tests/test_evil.py", content=f"def test_evil():\n    {body}\n")])
+        run = await box.run_tests(["tests/test_evil.py::test_evil", "tests/test_calc.py::test_small"], timeout_s=10)
+        assert run.outcomes.get("tests/test_evil.py::test_evil") != "passed"
+        # Where memory is counted by process, many copies of a test run may come to that limit first.
+        assert run.complete or any(word in run.reason for word in (limit, "time", "memory")), run.reason
+        assert (await box.run_tests(["tests/test_calc.py::test_small"])).complete or limit == "disk"
+
+    bench.do(attempt)
+
+
 def test_pytest_features_of_a_normal_suite_work(bench: Bench) -> None:
     suite = """
     import os
