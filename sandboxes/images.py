@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import io
+import json
 import os
 import sys
 import tarfile
@@ -46,7 +47,11 @@ def host_image(client: docker.DockerClient) -> Image:
     tag = f"forge-host:{hashlib.sha256(layout).hexdigest()[:12]}"
     if not _exists(client, tag):
         try:
-            client.api.import_image_from_data(layout, repository="forge-host", tag=tag.partition(":")[2], changes=[f"LABEL {LABEL}=image"])
+            said = client.api.import_image_from_data(
+                layout, repository="forge-host", tag=tag.partition(":")[2], changes=[f"LABEL {LABEL}=image"]
+            )
+            # Podman imports it as `latest`, whatever tag is asked for.
+            client.images.get(json.loads(said.splitlines()[-1])["status"]).tag("forge-host", tag.partition(":")[2])
         except docker.errors.APIError as error:
             raise SandboxError(f"the engine cannot import an image: {error.explanation}") from error
     folders = [place for place in SYSTEM if os.path.isdir(place) and place not in links]
