@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def main() -> None:
     named = {path.name if path.name != "repo" else path.parent.name: path for path in given.repos}
     figures["repositories"] = {name: measured(path, given.runs, given.sample) for name, path in named.items()}
     if given.workers:
-        figures["workers"] = shared(max(given.repos, key=lambda path: survey("x", path).commits), given.runs)
+        figures["workers"] = shared(max(given.repos, key=lambda path: survey("x", path, listings()).commits), given.runs)
     if given.large:
         figures["memory"] = [memory(commits) for commits in (1_000, given.large)]
     show(figures)
@@ -62,9 +63,15 @@ def main() -> None:
         given.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
+@cache
+def listings() -> Path:
+    """Where the commits of the repositories are listed."""
+    return Path(tempfile.mkdtemp(prefix="forge-bench-"))
+
+
 def measured(path: Path, runs: int, sample: int) -> dict[str, Any]:
     """Seconds of each part for one repository, medians of interleaved runs."""
-    known = survey("x", path)
+    known = survey("x", path, listings())
     commits = contents(path)
     parts: dict[str, Callable[[], object]] = {
         "git log -p": lambda: subprocess.run(["git", "-C", str(path), "log", "-p", known.head], stdout=subprocess.DEVNULL, check=True),
@@ -116,7 +123,7 @@ def reader(known: Survey) -> Reader:
     if "" not in _READERS:
         _READERS[""] = Reader(CONFIG, Benchmarks({}, CONFIG.contamination))
         history = GitHistory("x", Path(known.path), known.head)
-        list(_READERS[""].rows(history, known, Shard(repo="x", path=known.path, head=known.head, skip=0, count=20)))
+        list(_READERS[""].rows(history, known, next(known.shards(20))))
         history.close()
     return _READERS[""]
 
@@ -147,7 +154,7 @@ def pydriller_seconds(path: Path, sample: int) -> float:
 
 def shared(path: Path, runs: int) -> dict[str, float]:
     """Wall seconds for a repository's shards eight times over, by one process and by two."""
-    known = survey("x", path)
+    known = survey("x", path, listings())
     work = [(str(path), known.model_dump_json(), shard.model_dump_json()) for _ in range(8) for shard in known.shards()]
     taken: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(runs):
@@ -182,7 +189,7 @@ def memory(commits: int) -> dict[str, Any]:
 
 
 def _peak(path: str) -> float:
-    known = survey("x", Path(path))
+    known = survey("x", Path(path), listings())
     rows(Path(path), known)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -212,9 +219,8 @@ def show(figures: dict[str, Any]) -> None:
         for part, took in seconds.items():
             print(f"  {part:<32} {took:9.2f} s   {took / log:7.2f} of git log -p")
         slow = seconds["PyDriller with changed_methods"]
-        print(
-            f"  PyDriller beside contents: {slow / mined:.0f} times; beside contents + functions: {slow / (mined + seconds['functions']):.0f}"
-        )
+        both = mined + seconds["functions"]
+        print(f"  PyDriller beside contents: {slow / mined:.0f} times; beside contents and functions: {slow / both:.0f}")
     if "workers" in figures:
         print(f"two workers: {figures['workers']['ratio']:.2f} times one")
     for found in figures.get("memory", []):

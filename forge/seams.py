@@ -41,6 +41,9 @@ class History(Protocol):
     def summaries(self, skip: int = 0, count: int | None = None) -> Iterator[CommitSummary]:
         """Commits reachable from the head, newest first, `skip` of them left out, at most `count`."""
 
+    def listed(self, shas: Sequence[str]) -> Iterator[CommitSummary]:
+        """The summaries of these commits, in their order."""
+
     def changed_lines(self, shas: Iterable[str]) -> dict[str, int]:
         """Added plus removed lines of each commit against its first parent."""
 

@@ -36,6 +36,11 @@ class MinedFolder:
         return self.root / "data.html"
 
     @property
+    def surveys(self) -> Path:
+        """The commits of each repository."""
+        return self.root / "work" / "surveys"
+
+    @property
     def read(self) -> Path:
         """Rows as they were read, and what was dropped while reading."""
         return self.root / "work" / "read"

@@ -53,10 +53,13 @@ def run(path: Path, *arguments: str, stdin: bytes | None = None) -> bytes:
     return done.stdout
 
 
-def fields(path: Path, *arguments: str) -> Iterator[str]:
+def fields(path: Path, *arguments: str, stdin: bytes = b"") -> Iterator[str]:
     """The NUL-terminated fields that a git command prints, as they come; raises `HistoryError` at the end if it failed."""
-    process = subprocess.Popen(_command(path, arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment())
-    assert process.stdout and process.stderr
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(_command(path, arguments), stdin=pipe, stdout=pipe, stderr=pipe, env=_environment())
+    assert process.stdin and process.stdout and process.stderr
+    feeder = threading.Thread(target=_feed, args=(process.stdin, stdin), daemon=True)
+    feeder.start()
     try:
         rest = b""
         while chunk := os.read(process.stdout.fileno(), 2**16):
@@ -69,6 +72,7 @@ def fields(path: Path, *arguments: str) -> Iterator[str]:
     finally:
         process.kill()
         process.wait()
+        feeder.join()
         process.stdout.close()
         process.stderr.close()
 
@@ -94,7 +98,7 @@ def patches(path: Path, shas: Sequence[str]) -> Iterator[Patch]:
     )
     assert process.stdin and process.stdout and process.stderr
     # A thread feeds it: a writer that waits for its reader, which waits for the writer, would wait for ever.
-    feeder = threading.Thread(target=_feed, args=(process.stdin, shas), daemon=True)
+    feeder = threading.Thread(target=_feed, args=(process.stdin, "".join(f"{sha}\n" for sha in shas).encode()), daemon=True)
     feeder.start()
     try:
         lines = iter(process.stdout)
@@ -122,9 +126,9 @@ def _quoted(path: str) -> str:
     return '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"' if '"' in path or "\\" in path else path
 
 
-def _feed(stdin: IO[bytes], shas: Sequence[str]) -> None:
+def _feed(stdin: IO[bytes], content: bytes) -> None:
     with contextlib.suppress(OSError, ValueError), stdin:
-        stdin.write("".join(f"{sha}\n" for sha in shas).encode())
+        stdin.write(content)
 
 
 def _until_next_commit(lines: Iterator[bytes]) -> tuple[list[bytes], bytes]:

@@ -7,7 +7,7 @@ About 80 times as fast as one `git diff-tree` process a commit, which is what Py
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from forge.errors import HistoryError
@@ -15,6 +15,7 @@ from forge.mining import git
 from forge.records import Commit, CommitSummary, Drop, FileChange, PathChange
 
 _FORMAT = "%H%x00%P%x00%an%x00%ae%x00%aI%x00%B%x00"
+_LOG = ("-z", "--raw", "--no-abbrev", "-M", "--no-ext-diff", "--diff-merges=off", "--encoding=UTF-8", f"--format={_FORMAT}")
 _REGULAR = ("100644", "100755")
 _RECENT_BYTES = 64 * 2**20
 
@@ -36,8 +37,17 @@ class GitHistory:
 
     def summaries(self, skip: int = 0, count: int | None = None) -> Iterator[CommitSummary]:
         limits = [f"--skip={skip}"] + ([f"--max-count={count}"] if count is not None else [])
-        options = ("-z", "--raw", "--no-abbrev", "-M", "--no-ext-diff", "--diff-merges=off", "--encoding=UTF-8", f"--format={_FORMAT}")
-        fields = git.fields(self.path, "log", *options, *limits, self.head, "--")
+        yield from self._summaries(git.fields(self.path, "log", *_LOG, *limits, self.head, "--"))
+
+    def listed(self, shas: Sequence[str]) -> Iterator[CommitSummary]:
+        names = "".join(f"{sha}\n" for sha in shas).encode()
+        yield from self._summaries(git.fields(self.path, "log", *_LOG, "--no-walk=unsorted", "--stdin", stdin=names))
+
+    def shas(self) -> bytes:
+        """The id of every commit reachable from the head, newest first, a line each."""
+        return git.run(self.path, "rev-list", self.head)
+
+    def _summaries(self, fields: Iterator[str]) -> Iterator[CommitSummary]:
         sha = next(fields, None)
         while sha is not None:
             parents, name, email, date, message, _ = (next(fields) for _ in range(6))

@@ -6,7 +6,7 @@ comes from git's own listing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pydriller
@@ -26,7 +26,14 @@ class PyDrillerHistory:
         self.repo, self.path, self.head = repo, path, self._listing.head
 
     def summaries(self, skip: int = 0, count: int | None = None) -> Iterator[CommitSummary]:
-        for summary in self._listing.summaries(skip, count):
+        yield from self._told(self._listing.summaries(skip, count))
+
+    def listed(self, shas: Sequence[str]) -> Iterator[CommitSummary]:
+        yield from self._told(self._listing.listed(shas))
+
+    def _told(self, listed: Iterable[CommitSummary]) -> Iterator[CommitSummary]:
+        """The same by PyDriller's own words."""
+        for summary in listed:
             commit = self._git.get_commit(summary.sha)
             said = {
                 "parents": tuple(commit.parents),

@@ -33,7 +33,7 @@ class Reader:
     def rows(self, history: History, survey: Survey, shard: Shard, heldout: Collection[str] = ()) -> Iterator[Row | Drop]:
         """Every commit of the shard, as a row or as a drop with the reason."""
         survivors: list[CommitSummary] = []
-        for summary in history.summaries(shard.skip, shard.count):
+        for summary in history.listed(shard.shas()):
             reason = self._reason(summary, survey, heldout)
             if reason:
                 yield Drop(sha=summary.sha, reason=reason)

@@ -18,6 +18,10 @@ class Shard(Record):
     repo: str
     path: str
     head: str
+    listing: str
+    """File of the repository's commits, newest first, a line each: to skip commits git would walk them all, again for each shard."""
+    width: int
+    """Bytes of a line."""
     skip: int
     count: int
 
@@ -25,6 +29,12 @@ class Shard(Record):
     def key(self) -> str:
         """A file name that is the same for the same commits."""
         return f"{self.repo.replace('/', '--')}-{self.head[:12]}-{self.skip:07d}"
+
+    def shas(self) -> list[str]:
+        """The commits of the shard."""
+        with open(self.listing, "rb") as file:
+            file.seek(self.skip * self.width)
+            return file.read(self.count * self.width).decode().split()
 
 
 class Survey(Record):
@@ -34,6 +44,8 @@ class Survey(Record):
     path: str
     head: str = ""
     commits: int = 0
+    listing: str = ""
+    """File of all its commits, newest first, a line each."""
     reverted: tuple[str, ...] = ()
     """Commits that a later one takes back."""
     licence: str = ""
@@ -44,7 +56,10 @@ class Survey(Record):
         """All of its commits, or the newest, in ranges."""
         last = min(self.commits, newest or self.commits)
         for skip in range(0, last, RANGE):
-            yield Shard(repo=self.repo, path=self.path, head=self.head, skip=skip, count=min(RANGE, last - skip))
+            count = min(RANGE, last - skip)
+            yield Shard(
+                repo=self.repo, path=self.path, head=self.head, listing=self.listing, width=len(self.head) + 1, skip=skip, count=count
+            )
 
 
 def fingerprint(*parts: object) -> str:

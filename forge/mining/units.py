@@ -74,7 +74,7 @@ class Plan(Record):
 def survey_repository(repo: str, address: str, plan: Plan) -> Survey:
     """What a repository is; one that cannot be read is a survey with a failure."""
     try:
-        return survey(repo, folder_of(address, plan.folder.clones))
+        return survey(repo, folder_of(address, plan.folder.clones), plan.folder.surveys)
     except HistoryError as error:
         return Survey(repo=repo, path=address, failure=str(error))
 
