@@ -23,6 +23,9 @@ MAX_FILE_BYTES = 2**20
 
 PLAIN_DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/", "-U3", "--diff-algorithm=myers")
 """What git's diffs look like wherever nobody has configured anything else."""
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+"""An id that git knows in every repository, or says is missing."""
+_LACKING = re.compile(rb"promisor|could not fetch|unable to read|missing (?:blob|object)")
 _ID = re.compile(rb"(?:[0-9a-f]{40}|[0-9a-f]{64})\n")
 
 _FLAGS = (
@@ -84,11 +87,20 @@ class Patch(NamedTuple):
     changed_lines: int
 
 
-def patches(path: Path, shas: Sequence[str]) -> Iterator[Patch]:
-    """The diffs of commits against their first parents, in their order, through one `git diff-tree --stdin`.
+def patches(path: Path, shas: Sequence[str]) -> Iterator[Patch | None]:
+    """The diffs of commits against their first parents, in their order; `None` for one whose files a partial clone lacks.
 
-    Memory holds one commit's diff. Raises `HistoryError` when git ends before the last.
+    One `git diff-tree --stdin` gives them all; memory holds one commit's diff. Raises `HistoryError` when git fails otherwise.
     """
+    done = 0
+    while done < len(shas):
+        for patch in _patches(path, shas[done:]):
+            done += 1
+            yield patch
+
+
+def _patches(path: Path, shas: Sequence[str]) -> Iterator[Patch | None]:
+    """As far as one process comes: git ends at an object that it does not have."""
     process = subprocess.Popen(
         _command(path, ("diff-tree", "--stdin", "--always", "--root", "-r", "-M", "-p", "--full-index", *PLAIN_DIFF)),
         stdin=subprocess.PIPE,
@@ -103,10 +115,17 @@ def patches(path: Path, shas: Sequence[str]) -> Iterator[Patch]:
     try:
         lines = iter(process.stdout)
         line = next(lines, b"")
-        for sha in shas:
-            if line != sha.encode() + b"\n":
-                raise HistoryError(f"git diff-tree ended early in {path}: {_last_line(process.stderr.read())}")
-            section, line = _until_next_commit(lines)
+        for number, sha in enumerate(shas):
+            section: list[bytes] = []
+            if line == sha.encode() + b"\n":
+                section, line = _until_next_commit(lines)
+            # The last of them may be cut short; a commit with nothing to it comes with its id alone.
+            if not line and (number + 1 < len(shas) or process.wait()):
+                said = process.stderr.read()
+                if not _LACKING.search(said):
+                    raise HistoryError(f"git diff-tree ended early in {path}: {_last_line(said)}")
+                yield None
+                return
             yield _patch(section)
     finally:
         process.kill()
@@ -158,20 +177,15 @@ class Objects:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._process = subprocess.Popen(
-            _command(path, ("cat-file", "--batch")),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=_environment(),
-        )
+        self._process = self._started()
 
     def read(self, name: str) -> bytes | None:
         """Content of an object; `None` when it is missing or over `MAX_FILE_BYTES`. Raises `HistoryError` when git dies."""
         out = self._ask(name)
         header = out.readline().split()
         if not header:
-            raise HistoryError(f"git cat-file ended early in {self.path}; run git fsck there")
+            self._revive()
+            return None
         if header[-1] in (b"missing", b"ambiguous"):
             return None
         size = int(header[-1])
@@ -187,6 +201,24 @@ class Objects:
         for stream in (self._process.stdin, self._process.stdout):
             if stream:
                 stream.close()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            _command(self.path, ("cat-file", "--batch")),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=_environment(),
+        )
+
+    def _revive(self) -> None:
+        """Git ends at an object that a partial clone has left with its origin: it is missing, the others are still to be had."""
+        self.close()
+        self._process = self._started()
+        if not self._ask(EMPTY_TREE).readline():
+            raise HistoryError(f"git cat-file ended early in {self.path}; run git fsck there")
+        self.close()
+        self._process = self._started()
 
     def _ask(self, name: str) -> IO[bytes]:
         assert self._process.stdin and self._process.stdout

@@ -15,6 +15,7 @@ from forge.mining import git
 from forge.records import Commit, CommitSummary, Drop, FileChange, PathChange
 
 _FORMAT = "%H%x00%P%x00%an%x00%ae%x00%aI%x00%B%x00"
+MISSING = "file missing or over 1 MiB"
 _LOG = ("-z", "--raw", "--no-abbrev", "-M", "--no-ext-diff", "--diff-merges=off", "--encoding=UTF-8", f"--format={_FORMAT}")
 _REGULAR = ("100644", "100755")
 _RECENT_BYTES = 64 * 2**20
@@ -97,7 +98,9 @@ class GitHistory:
     ) -> Iterator[Commit | Drop]:
         some = list(summaries)
         for summary, patch in zip(some, git.patches(self.path, [summary.sha for summary in some]), strict=True):
-            if max_lines is not None and patch.changed_lines > max_lines:
+            if patch is None:
+                yield Drop(sha=summary.sha, reason=MISSING)
+            elif max_lines is not None and patch.changed_lines > max_lines:
                 yield Drop(sha=summary.sha, reason="too many changed lines")
             else:
                 yield self._with_contents(summary, patch, wanted)
@@ -173,7 +176,7 @@ class GitHistory:
             return None
         content = self._read(blob)
         if content is None:
-            return Drop(sha="", reason="file missing or over 1 MiB")
+            return Drop(sha="", reason=MISSING)
         if b"\0" in content:
             return Drop(sha="", reason="binary content")
         try:

@@ -75,6 +75,8 @@ def _without_ceremony(text: str) -> str:
 def poor(text: str, config: MiningConfig, tagger: Tagger | None) -> str:
     """Why a cleaned message does not say what was done; empty when it does."""
     subject = text.partition("\n")[0]
+    if not subject:
+        return "no message"
     if "\ufffd" in text:
         return "unreadable characters"
     if len(_WORD.findall(subject)) < config.min_message_words:
