@@ -29,10 +29,12 @@ def create(
     namespaces: bool,
     mounts: Mapping[str, str],
     limits: Mapping[str, Any],
+    path: Sequence[str] | None = None,
 ) -> str:
     """Id of a container that removes itself when it ends, not started yet; raises `SandboxError`.
 
     `mounts` are host path → path, read-only. `limits` are arguments of docker-py's `create_host_config`. With
+    `path` are folders to import from beside the program, this Python's own when not given. With
     `namespaces` it may make namespaces and mount in them, which the boxes it holds then give up; see `inside.seccomp`.
     """
     binds = {path: {"bind": path, "mode": "ro"} for path in image.mounts}
@@ -56,7 +58,7 @@ def create(
             image.tag,
             list(command),
             user=user,
-            environment=_environment(image),
+            environment=_environment(image, extra_path() if path is None else path),
             labels={LABEL: "box", RUN_LABEL: run_id, OWNER_LABEL: owner_mark()},
             stdin_open=True,
             working_dir="/",
@@ -110,6 +112,6 @@ def _security(client: docker.DockerClient, *, namespaces: bool) -> list[str]:
     return options
 
 
-def _environment(image: Image) -> dict[str, str]:
+def _environment(image: Image, path: Sequence[str]) -> dict[str, str]:
     variables = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8", "TMPDIR": "/forge/trees"}
-    return variables | ({"PYTHONPATH": os.pathsep.join([image.program, *extra_path()])} if image.mounts else {})
+    return variables | ({"PYTHONPATH": os.pathsep.join([image.program, *path])} if image.mounts else {})

@@ -28,10 +28,11 @@ from forge.records import Environment, Limits
 from forge.seams import Sandbox
 from sandboxes import containers
 from sandboxes.images import Image, host_image, slim_image
-from sandboxes.local import FORK_SERVER, private_folders, unprivileged_uids
+from sandboxes.local import FORK_SERVER, own_program, private_folders, unprivileged_uids
 from sandboxes.owners import owned_folder, sweep_folders
 from sandboxes.pool import ContainerPool
-from sandboxes.zygote import Launched, Zygote
+from sandboxes.warm import Program, Zygotes
+from sandboxes.zygote import Launched
 
 Way = Literal["auto", "shared", "single"]
 T = TypeVar("T")
@@ -57,7 +58,7 @@ class DockerProvider:
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="docker")
         self._client: docker.DockerClient | None = None
         self._image: Image | None = None
-        self._zygote = Zygote(self._launch, self.name)
+        self._zygote = Zygotes(self._launch, self.name, own_program(), FORK_SERVER)
         self._pool: ContainerPool | None = None
         self.refused_shared = ""
 
@@ -115,10 +116,10 @@ class DockerProvider:
             self._image = host_image(client) if _is_local() else slim_image(client)
         return client, self._image
 
-    async def _launch(self, errors: IO[bytes]) -> Launched:
-        return await self._call(self._start_shared)
+    async def _launch(self, program: Program, errors: IO[bytes]) -> Launched:
+        return await self._call(lambda: self._start_shared(program))
 
-    def _start_shared(self) -> Launched:
+    def _start_shared(self, program: Program) -> Launched:
         """Start the container that holds the fork server, and wait until it connects to our socket."""
         client, image = self._ready()
         folder = owned_folder(_PREFIX, Path(tempfile.gettempdir()))
@@ -132,7 +133,8 @@ class DockerProvider:
                 listener.listen(1)
                 listener.settimeout(_START_S)
                 uid = unprivileged_uids()
-                command = [image.python, *FORK_SERVER, "--control", "/forge/control/socket", *private_folders()]
+                words = program.words if image.mounts else (image.python, *FORK_SERVER)
+                command = [*words, "--control", "/forge/control/socket", *private_folders()]
                 container = containers.create(
                     client,
                     image,
@@ -141,6 +143,7 @@ class DockerProvider:
                     user=f"{uid}:{uid}",
                     namespaces=True,
                     mounts={str(folder): "/forge/control"},
+                    path=program.path,
                     limits={
                         "mem_limit": _SHARED_MEMORY,
                         "memswap_limit": _SHARED_MEMORY,

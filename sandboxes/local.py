@@ -20,7 +20,8 @@ from forge.errors import SandboxError
 from forge.records import Environment, Limits
 from forge.seams import Sandbox
 from sandboxes.environments import visible_folders
-from sandboxes.zygote import Launched, Zygote, spawn
+from sandboxes.warm import Program, Zygotes
+from sandboxes.zygote import Launched, spawn
 
 PROGRAM = Path(__file__).parent / "inside"
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
@@ -38,7 +39,7 @@ class LocalProvider:
     trusted_only = False
 
     def __init__(self) -> None:
-        self._zygote = Zygote(launch, self.name)
+        self._zygote = Zygotes(launch, self.name, own_program(), FORK_SERVER)
 
     async def open(self, tree: Path, *, limits: Limits, run_id: str, environment: Environment | None = None) -> Sandbox:
         """See `forge.seams.SandboxProvider.open`. `run_id` is not needed: nothing of a box outlives its owner."""
@@ -52,8 +53,13 @@ class LocalProvider:
         await self._zygote.close()
 
 
-async def launch(errors: IO[bytes]) -> Launched:
-    """The fork server under bubblewrap, as an unprivileged user; raises `SandboxError`."""
+def own_program() -> Program:
+    """The fork server of forge's own Python."""
+    return Program((sys.executable, *FORK_SERVER), tuple(extra_path()))
+
+
+async def launch(program: Program, errors: IO[bytes]) -> Launched:
+    """A fork server under bubblewrap, as an unprivileged user; raises `SandboxError`."""
     bwrap = shutil.which("bwrap")
     if bwrap is None:
         raise SandboxError("bubblewrap is not installed; install the package 'bubblewrap'")
@@ -61,14 +67,14 @@ async def launch(errors: IO[bytes]) -> Launched:
     os.write(passwd, _PASSWD)
     os.lseek(passwd, 0, os.SEEK_SET)
     try:
-        return spawn(lambda control: command(bwrap, control, passwd), errors, {"PATH": "/usr/bin:/bin"}, inherit=(passwd,))
+        return spawn(lambda control: command(bwrap, program, control, passwd), errors, {"PATH": "/usr/bin:/bin"}, inherit=(passwd,))
     finally:
         os.close(passwd)
 
 
-def command(bwrap: str, control: int, passwd: int) -> list[str]:
+def command(bwrap: str, program: Program, control: int, passwd: int) -> list[str]:
     """The whole command line. As root, an outer bubblewrap makes Python reachable for the user that the boxes run as."""
-    inner = [bwrap, *_namespaces(), *_environment(), *_view(passwd), *_agent(control)]
+    inner = [bwrap, *_namespaces(), *_environment(program), *_view(passwd), *_agent(program, control)]
     if os.getuid() != 0:
         return inner
     outer = ["--die-with-parent", "--dev-bind", "/dev", "/dev", "--bind", "/proc", "/proc", "--perms", "1777", "--tmpfs", "/tmp", *_binds()]
@@ -97,9 +103,9 @@ def _namespaces() -> list[str]:
     )
 
 
-def _environment() -> list[str]:
+def _environment(program: Program) -> list[str]:
     variables = {
-        "PYTHONPATH": os.pathsep.join(["/forge/program", *extra_path()]),
+        "PYTHONPATH": os.pathsep.join(["/forge/program", *program.path]),
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
         "LANG": "C.UTF-8",
@@ -132,8 +138,8 @@ def _closed(*places: str) -> list[str]:
     return [word for place in places for word in ("--remount-ro", place)]
 
 
-def _agent(control: int) -> list[str]:
-    return [sys.executable, *FORK_SERVER, "--control", str(control), *private_folders()]
+def _agent(program: Program, control: int) -> list[str]:
+    return [*program.words, "--control", str(control), *private_folders()]
 
 
 def private_folders() -> list[str]:

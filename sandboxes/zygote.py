@@ -48,14 +48,28 @@ class Zygote:
         self._name = name
         self._server: _Server | None = None
         self._starting: asyncio.Task[_Server] | None = None
+        self._opening = 0
+        self.served = False
+        """Whether it has ever made a box."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has boxes, or is asked for one."""
+        return self._opening > 0 or (self._server is not None and self._server.in_use())
 
     async def open(self, tree: Path, limits: Limits, environment: Environment | None = None) -> BoxClient:
         """A fresh box with a copy of `tree`; raises `SandboxError`."""
-        server = await self._running()
+        self._opening += 1
         try:
-            return await server.open(tree, limits, environment)
-        except OSError as error:
-            raise SandboxError(f"the {self._name} fork server is gone ({error}){server.last_words()}; open a fresh box") from error
+            server = await self._running()
+            try:
+                box = await server.open(tree, limits, environment)
+            except OSError as error:
+                raise SandboxError(f"the {self._name} fork server is gone ({error}){server.last_words()}; open a fresh box") from error
+        finally:
+            self._opening -= 1
+        self.served = True
+        return box
 
     async def close(self) -> None:
         """End the fork server and every box of it."""
@@ -136,6 +150,9 @@ class _Server:
             return True
         except OSError:
             return False
+
+    def in_use(self) -> bool:
+        return any(self._users.values())
 
     def stop(self) -> None:
         """Close the control socket, which ends the server; kill it when it does not."""

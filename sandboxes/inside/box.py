@@ -111,11 +111,14 @@ class Box:
 
         def body(fd: int) -> int:
             environment = self._environment() | {"PYTHONHASHSEED": str(hash_seed)}
-            if self._site.runtime is not None:
-                return self._site.runtime.execute(self._site.work, ids, _hide(fd), token, environment)
+            runtime = self._site.runtime
+            # Another order of sets wants an interpreter of its own; so do plugins, which the server has not loaded.
+            if runtime is not None and not (runtime.is_warm and hash_seed == 0 and not runtime.plugins):
+                return runtime.execute(self._site.work, ids, _hide(fd), token, environment)
             os.environ.clear()
-            os.environ.update(environment)
-            return self._site.tests.run(ids, _hide(fd), token)
+            os.environ.update({name: value for name, value in environment.items() if name != "PYTHONPATH"})
+            entries = None if runtime is None else runtime.adopt(self._site.work)
+            return self._site.tests.run(ids, _hide(fd), token, entries)
 
         pid, pipes = start(self._site.work, self._site.enter, body, pipes=3)
         ended = watch(pid, pipes, self._site.tree, replace(bounds, output_bytes=EVENT_BYTES), self._channel.read_fd)

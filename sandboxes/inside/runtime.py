@@ -1,4 +1,4 @@
-"""Tests under a repository's own Python: its interpreter is executed with `reporter.py` as its program.
+"""Tests under a repository's own Python: its interpreter is executed with `reporter.py` as its program, or is this process already.
 
 The reporter's text is read when the fork server starts: a box does not see the program's folder.
 """
@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import site
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from .reporter import put_first
 
 _REPORTER = Path(__file__).with_name("reporter.py").read_text()
 
@@ -35,6 +39,21 @@ class Runtime:
             "PYTHONPATH": os.pathsep.join(self._entries(work)),
             "VIRTUAL_ENV": os.path.dirname(os.path.dirname(self.interpreter)),
         }
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether this very process is its interpreter, forked from a server that has pytest imported."""
+        return self.interpreter == sys.executable
+
+    def adopt(self, work: str) -> list[str]:
+        """Make a fork of the server what `execute` would have become, but for the time it takes; returns the folders to import from.
+
+        Only now are the packages' path files read: they may hold code, which the server itself must not run.
+        """
+        site.main()
+        entries = [entry for entry in self._entries(work) if os.path.isdir(entry)]
+        put_first(entries)
+        return entries
 
     def execute(self, work: str, ids: Sequence[str], fd: int, token: str, environment: dict[str, str]) -> int:
         """Become a run of exactly `ids` that writes its events to `fd`; never returns."""

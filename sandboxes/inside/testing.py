@@ -77,8 +77,10 @@ class Runner:
         gc.collect()
         gc.freeze()
 
-    def run(self, ids: Sequence[str], fd: int, token: str) -> int:
+    def run(self, ids: Sequence[str], fd: int, token: str, path: Sequence[str] | None = None) -> int:
         """Pytest's exit code after running exactly `ids`, one JSON line per event on `fd`, each with `token`.
+
+        `path` says that the folders to import from are on the path already, the work tree among them.
 
         To be called once, in a process forked for it. A tree that configures pytest gets a session of its own.
         """
@@ -88,7 +90,8 @@ class Runner:
             self._reporter.emit(collected=[])
             self._reporter.emit(end=0)
             return 0
-        sys.path.insert(0, self._work)
+        if path is None:
+            sys.path.insert(0, self._work)
         importlib.invalidate_caches()
         tempfile.tempdir = None
         entries = None if self._session is None else _settings(self._work, files)
