@@ -56,11 +56,11 @@ class Functions:
         after = new.functions(_near((run.new, run.new_count) for run in runs)) if runs else new.everywhere
         # A function that one side alone shows as touched may be there on the other, unchanged or elsewhere.
         for name, source in after.items():
-            was = before[name] if name in before else old.everywhere.get(name)
+            was = before[name] if name in before else old.anywhere(name)
             if was != source:
                 yield _change(file.path, language, "added" if was is None else "modified", name, was, source)
         for name, source in before.items():
-            if name not in after and name not in new.everywhere:
+            if name not in after and new.anywhere(name) is None:
                 yield _change(file.path, language, "removed", name, source, None)
 
     def _version(self, known: Grammar, language: str, path: str, text: str | None, runs: Sequence[_Run] = ()) -> _Version:
@@ -103,6 +103,10 @@ class _Version:
     def everywhere(self) -> dict[str, str]:
         """All of its functions."""
         return self.functions([(0, _LAST_LINE)])
+
+    def anywhere(self, name: str) -> str | None:
+        """The source of a function wherever it stands; a name that the text does not have is not looked for."""
+        return self.everywhere.get(name) if name.rpartition(".")[2].encode() in self.source else None
 
     def functions(self, lines: Lines) -> dict[str, str]:
         """Sources by name of the functions that these lines touch; of several with one name the first."""

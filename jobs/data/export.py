@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
@@ -12,8 +11,7 @@ from rich.console import Console
 from forge.errors import ConfigError
 from forge.mining.formats import FORMATS
 from forge.mining.formats.format import Format
-from forge.mining.public.instruct import Instruct
-from forge.mining.public.load import from_hub, load
+from forge.mining.public.load import Exercises, from_hub, load
 from forge.mining.public.mix import Mixture, Recipe, Share, mix
 from jobs.data.rows import examples_in, rows_of
 
@@ -51,12 +49,12 @@ def export(root: Path, form: Format, folder: Path, stage: str | None, console: C
 def export_mixture(recipe: Path, form: Format, folder: Path, console: Console) -> Mixture:
     """Mix public sets as a file says, write the mixture, and print what was taken of each."""
     wanted = read_recipe(recipe)
-    found = mix({name: _exercises(name, source, recipe.parent) for name, source in wanted.sources.items()}, _recipe(wanted))
+    sources = {name: _exercises(name, source, recipe.parent) for name, source in wanted.sources.items()}
+    found = mix(sources, _recipe(wanted))
     for name, taken in found.counts.items():
-        left = ", ".join(f"{number:,} {reason}" for reason, number in taken.dropped.items())
-        console.print(
-            f"  {name:<28} {taken.taken:>9,} taken of {taken.read:,} read, {taken.wanted:,} wanted{'; left out: ' + left if left else ''}"
-        )
+        console.print(f"  {name:<28} {taken.taken:>9,} taken of {taken.read:,} read, {taken.wanted:,} wanted", highlight=False)
+        for reason, number in (*sources[name].refused.items(), *taken.dropped.items()):
+            console.print(f"  {'':<28} {number:>9,} left out: {reason}", highlight=False)
     _written(form.write(found, folder), console)
     return found
 
@@ -80,7 +78,7 @@ def _recipe(file: MixFile) -> Recipe:
     return Recipe(total=file.total, seed=file.seed, shares=shares)
 
 
-def _exercises(name: str, source: Source, folder: Path) -> Iterable[Instruct]:
+def _exercises(name: str, source: Source, folder: Path) -> Exercises:
     if source.path is None:
         return from_hub(source.set or name)
     path = Path(source.path).expanduser()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from forge.errors import StoreError
+from forge.errors import WorkspaceError
 from forge.mining.folder import MinedFolder
 from forge.mining.row import Row
 from forge.records import STAGES, Example
@@ -17,10 +17,10 @@ T = TypeVar("T")
 
 
 def rows_of(root: Path) -> Iterator[Row]:
-    """Every kept row, in the order of files. Raises `StoreError` when the folder holds no mined set."""
+    """Every kept row, in the order of files. Raises `WorkspaceError` when the folder holds no mined set."""
     folder = MinedFolder(root)
     if not folder.commits.is_dir():
-        raise StoreError(f"{root} holds no mined set; give the folder that forge mine wrote (--out)")
+        raise WorkspaceError(f"{root} holds no mined set; give the folder that forge mine wrote (--out)")
     for file in sorted(folder.commits.glob("*.parquet")):
         yield from read_records(file, Row)
 
@@ -29,9 +29,9 @@ def examples_in(root: Path, stage: str) -> Iterator[Example]:
     """Every row of one stage, of a mined set or of a run's workspace."""
     folder = root / "examples" / stage
     if stage not in STAGES:
-        raise StoreError(f"there is no stage {stage}; the stages are {', '.join(STAGES)}")
+        raise WorkspaceError(f"there is no stage {stage}; the stages are {', '.join(STAGES)}")
     if not folder.is_dir():
-        raise StoreError(f"{root} has no rows of {stage}; give the folder that forge mine wrote, or a run's workspace")
+        raise WorkspaceError(f"{root} has no rows of {stage}; give the folder that forge mine wrote, or a run's workspace")
     for file in sorted(folder.glob("*.parquet")):
         yield from read_records(file, Example)
 

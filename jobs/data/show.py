@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.rule import Rule
 from rich.syntax import Syntax
 
-from forge.errors import StoreError
+from forge.errors import WorkspaceError
 from forge.mining.row import Row
 from forge.records import Example
 from jobs.data.rows import examples_in, rows_of, sampled
@@ -25,7 +25,7 @@ def show(root: Path, console: Console, *, stage: str | None, count: int, seed: i
         return len(examples)
     rows = sampled((row for row in rows_of(root) if _wanted(row, only, id_)), count, seed)
     if id_ is not None and not rows:
-        raise StoreError(f"{root} has no row {id_}; forge data show prints ids above the rows")
+        raise WorkspaceError(f"{root} has no row {id_}; forge data show prints ids above the rows")
     for row in rows:
         _row(row, console)
     return len(rows)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from forge.errors import StoreError
+from forge.errors import WorkspaceError
 from forge.mining.card import DataCard, Spread
 from forge.mining.folder import MinedFolder
 
@@ -19,14 +19,14 @@ BARS = " ▁▂▃▄▅▆▇█"
 
 
 def read_card(root: Path) -> DataCard:
-    """The card of a set. Raises `StoreError` when there is none or it is from another version."""
+    """The card of a set. Raises `WorkspaceError` when there is none or it is from another version."""
     path = MinedFolder(root).card_json
     try:
         return DataCard.model_validate_json(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise StoreError(f"{root} has no data card; give the folder that forge mine wrote (--out), and let it finish") from error
+        raise WorkspaceError(f"{root} has no data card; give the folder that forge mine wrote (--out), and let it finish") from error
     except ValidationError as error:
-        raise StoreError(f"{path} is no data card of this version of forge; run forge mine again") from error
+        raise WorkspaceError(f"{path} is no data card of this version of forge; run forge mine again") from error
 
 
 def stats(root: Path, console: Console) -> None:
