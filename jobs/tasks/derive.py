@@ -22,6 +22,7 @@ from jobs.tasks.job import carry_out
 from jobs.tasks.means import means_of
 from jobs.tasks.telling import tell, waiting
 from jobs.wiring import ProviderFactory, sweep
+from sandboxes.environments import Shelf
 from sandboxes.pick import pick
 
 
@@ -70,6 +71,8 @@ def show_table(found: TaskSet, where: Path) -> None:
     eras = ", ".join(f"{number} on Python {version}" for version, number in sorted(pythons.items()))
     seconds = statistics.median(found.seconds) if found.seconds else 0.0
     console.print(f"{share:.0%} of those tried are proven; {seconds:.1f} s each (median); environments: {eras or 'none'}")
+    disk = sum(file.stat().st_size for file in where.parent.parent.rglob("*") if file.is_file() and not file.is_symlink())
+    console.print(f"disk: {disk / 1e6:,.0f} MB here, {Shelf().bytes_used() / 1e6:,.0f} MB of environments on this machine")
     console.print(f"tasks: {where}")
 
 
