@@ -89,6 +89,7 @@ class MessagesConfig(Section):
         r"\b(minor|small|some|more|general|random|little) (\w+ )?(fix|fixes|fixups?|changes?|tweaks?|edits?|clean-?ups?|updates?)\b",
         r"^(clean|cleaning|cleaned|tidy|polish|round|rounding)\w*( up| out)?( \w+){0,2}$",
         r"^(address|apply|incorporate)\w* .{0,20}\b(review|comments?|feedback|suggestions?)\b",
+        r"\b(mostly|kinda|sort of) work\w*\b|^work(in|ing)? on\b|^wrap(ping)? (back|up)\b",
         r"^(make|making) .{0,40}\b(happy|pass|green|work)$",
         r"^(debug|continu|rearrang|experiment|play|try|tri|investigat|propos|re-?work|restructur)\w*\b",
         r"\b(newsfragments?|news fragment|changelog|release notes?)\b|\bsome\b.{0,20}\b(code|docs?|tests?|comments?)\b",

@@ -81,6 +81,7 @@ def test_cleaning_again_changes_nothing(message: str) -> None:
         ("update median calculation slightly", "vague"),
         ("all tests passing, time to clean up", "vague"),
         ("clean up imports a bit", "vague"),
+        ("working on the LRU", "vague"),
         ("clean up", "too few words"),
         ("address review comments of Bob", "vague"),
         ("fix various things in the loader", "vague"),
