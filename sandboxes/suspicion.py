@@ -24,6 +24,10 @@ _MODULES = frozenset(
         "signal",
         "faulthandler",
         "linecache",
+        "pickle",
+        "pkgutil",
+        "runpy",
+        "types",
         "builtins",
         "importlib",
         "marshal",
@@ -73,13 +77,25 @@ _ATTRIBUTES = frozenset(
         "__subclasses__",
         "__class__",
         "__dict__",
+        "__bases__",
+        "__getattribute__",
+        "__mro__",
         "co_consts",
+        "attrgetter",
+        "get_field",
+        "methodcaller",
     ]
 )
-_CALLS = frozenset(["exec", "eval", "compile", "__import__", "globals", "setattr", "open", "breakpoint"])
+_CALLS = frozenset(
+    ["exec", "eval", "compile", "__import__", "globals", "setattr", "open", "breakpoint", "vars", "locals", "attrgetter", "methodcaller"]
+)
 _METHODS = frozenset(
     ["__eq__", "__ne__", "__instancecheck__", "__subclasscheck__", "__del__", "__bool__", "__getattribute__", "__init_subclass__"]
 )
+
+
+_OWNERS = frozenset(name.partition(".")[0] for name in _NAMES)
+_LEAVES = frozenset(name.partition(".")[2] for name in _NAMES)
 
 
 def flags_of(edits: Sequence[FileEdit], before: Callable[[str], str | None]) -> tuple[str, ...]:
@@ -108,6 +124,10 @@ def _of_node(node: ast.AST) -> Iterator[str]:
             if module.partition(".")[0] in _MODULES:
                 yield f"imports {module}"
             yield from (f"names {module}.{alias.name}" for alias in names if f"{module}.{alias.name}" in _NAMES)
+            yield from (f"imports everything of {module}" for alias in names if alias.name == "*" and module in _OWNERS)
+        case ast.MatchClass(kwd_attrs=names):
+            # A pattern reads attributes without naming their owner.
+            yield from (f"matches {name}" for name in names if name in _ATTRIBUTES or name in _LEAVES)
         case ast.Attribute(value=ast.Name(id=owner), attr=name) if f"{owner}.{name}" in _NAMES:
             yield f"names {owner}.{name}"
         case ast.Attribute(attr=name) if name in _ATTRIBUTES:

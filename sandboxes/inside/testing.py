@@ -137,9 +137,10 @@ def _settings(work: str, files: Iterable[str]) -> list[str] | None:
 
 
 def _plain_pyproject(path: str) -> list[str] | None:
-    if not _mentions_pytest(path):
+    if not os.path.isfile(path):
         return []
     try:
+        # Read even where it does not mention pytest: one that is broken ends a run of pytest, so it has to here.
         with open(path, "rb") as file:
             table = tomllib.load(file).get("tool", {}).get("pytest", {})
         options = table.get("ini_options", {})

@@ -757,3 +757,12 @@ def test_a_fork_server_forgets_unused_trees_over_its_budget(benches: Callable[[s
             return [await box.read("name") for box in (first, second, third)]
 
     assert bench.run(overlapping()) == ["a", "b", "a"]
+
+
+def test_a_broken_pyproject_ends_a_run_as_it_ends_pytest(bench: Bench) -> None:
+    async def body(box: Sandbox) -> None:
+        await box.write([FileEdit(path="pyproject.toml", content="[project\n")])
+        run = await box.run_tests(["tests/test_calc.py::test_small"])
+        assert not run.complete and run.outcomes.get("tests/test_calc.py::test_small") != "passed"
+
+    bench.do(body)

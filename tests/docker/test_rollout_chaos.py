@@ -189,7 +189,10 @@ def test_rollouts_survive_kills_restarts_and_a_full_disk(engine: Engine, tmp_pat
     (tree / "shop").mkdir(parents=True)
     (tree / "shop" / "__init__.py").write_text("")
     (tree / "shop" / "cart.py").write_text(BROKEN)
-    before = set(Path(tempfile.gettempdir()).glob("forge-docker-*"))
+    own = engine.folder / "tmp"
+    own.mkdir()
+    own.chmod(0o1777)
+    monkeypatch.setattr(tempfile, "tempdir", str(own))
     done: Counter[str] = Counter()
     number = ROLLOUTS if way == "shared" else ROLLOUTS // 3
     found = asyncio.run(collect(engine, tree, way, number, done))
@@ -201,7 +204,7 @@ def test_rollouts_survive_kills_restarts_and_a_full_disk(engine: Engine, tmp_pat
         assert trajectory.outcome is honest, trajectory.reason
     with closing(docker.DockerClient(base_url=engine.host)) as client:
         assert client.containers.list(all=True) == [] and client.volumes.list() == []
-    assert set(Path(tempfile.gettempdir()).glob("forge-docker-*")) == before
+    assert list(own.iterdir()) == []
     gc.collect()
 
 
