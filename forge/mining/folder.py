@@ -4,7 +4,7 @@
 <root>/examples/<stage>/*.parquet   what the stages learn from them
 <root>/exercises/*.parquet          what a teacher invented, if anything
 <root>/data.html, data.json         the data card
-<root>/work/                        what is needed to go on after an interruption; may be removed when all is done
+<root>/steps/                       what is needed to go on after an interruption; may be removed when all is done
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ class MinedFolder:
     @property
     def surveys(self) -> Path:
         """The commits of each repository."""
-        return self.root / "work" / "surveys"
+        return self.root / "steps" / "surveys"
 
     @property
     def read(self) -> Path:
         """Rows as they were read, and what was dropped while reading."""
-        return self.root / "work" / "read"
+        return self.root / "steps" / "read"
 
     @property
     def finished(self) -> Path:
         """Which shards are done, and what was dropped at the end."""
-        return self.root / "work" / "finished"
+        return self.root / "steps" / "finished"
 
     @property
     def teacher(self) -> Path:

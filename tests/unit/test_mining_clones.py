@@ -17,8 +17,8 @@ from tests.small_repos import practice
         ("https://example.org/pallets/click/", True, "pallets/click"),
         ("git@example.org:pallets/click.git", True, "pallets/click"),
         ("ssh://git@example.org/pallets/click", True, "pallets/click"),
-        ("/work/click", False, "click"),
-        ("/work/click.git", False, "click"),
+        ("/src/click", False, "click"),
+        ("/src/click.git", False, "click"),
     ],
 )
 def test_addresses_are_told_from_folders_and_named(repo: str, address: bool, name: str) -> None:
