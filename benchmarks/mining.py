@@ -130,9 +130,9 @@ def reader(known: Survey) -> Reader:
 def rows(path: Path, known: Survey) -> int:
     """Everything that reading does."""
     history = GitHistory("x", path, known.head)
-    found = [end for shard in known.shards() for end in reader(known).rows(history, known, shard)]
+    found = sum(not isinstance(end, Drop) for shard in known.shards() for end in reader(known).rows(history, known, shard))
     history.close()
-    return sum(not isinstance(end, Drop) for end in found)
+    return found
 
 
 def pydriller_seconds(path: Path, sample: int) -> float:
