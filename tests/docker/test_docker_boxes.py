@@ -151,11 +151,12 @@ def test_a_sweep_removes_only_containers_of_dead_owners(client: docker.DockerCli
     def made() -> str:
         return containers.create(client, image, ["x"], run_id="sweep", user="1000", namespaces=False, mounts={}, limits={})
 
+    provider = DockerProvider()
+    run(provider.sweep())  # what earlier tests, which kill owners, may have left
     living = made()
     # The owner's mark is taken from this process; a dead one can only be had by pretending.
     monkeypatch.setattr(containers, "owner_mark", lambda: dead)
     made()
-    provider = DockerProvider()
     try:
         assert run(provider.sweep()) == 1
         assert _running(client, "sweep") == [living]
