@@ -1,25 +1,50 @@
 """The adapter store: `adapters/<stage>/<version>/` with a manifest that carries the whole lineage.
 
 A manifest holds the `AdapterRef` (base and its hash, data hash, rank, metrics), the hash of every file, the
-configuration it was trained with and the version of forge. Files are checked against it before a version is
-handed out. Which versions are promoted stands in the ledger and changes for all stages at once.
+configuration it was trained with, the version of forge and the hash of its sources, and the adapters that were
+promoted when it was made: those of the round that its rows come from. Files are checked against it before a version
+is handed out. Which versions are promoted stands in the ledger and changes for all stages at once.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 import forge
 from forge.errors import StoreError
-from forge.records import AdapterRef
+from forge.records import AdapterRef, Record
 from forge.store import atomic
 from forge.store.ledger import Ledger
 
 MANIFEST = "manifest.json"
+LOCK = ".lock"
+"""Held while versions are added or removed, so that one does not undo the other."""
+
+
+class Manifest(Record):
+    """What is known of a version. `files` are hex SHA-256 by relative path; `config` is the run's, as JSON."""
+
+    ref: AdapterRef
+    files: dict[str, str]
+    config: dict[str, Any] = {}
+    forge: str = ""
+    code_sha256: str = ""
+    """Hash of forge's own sources; empty in manifests of forge 0.1 and before."""
+    parents: dict[str, str] = {}
+    """Model ids by stage that were promoted when this version was made: what collected its rows."""
+
+    @property
+    def parent_round(self) -> int | None:
+        """The round before, whose adapters collected this version's rows; `None` for the first."""
+        return self.ref.round - 1 if self.ref.round > 1 else None
 
 
 class FolderAdapterStore:
@@ -36,35 +61,50 @@ class FolderAdapterStore:
         if not files:
             raise StoreError(f"{folder} holds no files, so it is no adapter; look at the training log of {ref.stage}")
         target = self.root / ref.stage / ref.version
-        if target.exists():
-            kept = _manifest(target)
-            if kept["files"] != files:
+        with atomic.locked(self.root / LOCK):
+            if not target.exists():
+                body = Manifest(
+                    ref=ref.model_copy(update={"path": ""}),
+                    files=files,
+                    config=dict(config or {}),
+                    forge=forge.__version__,
+                    code_sha256=code_hash(),
+                    parents=self.ledger.promoted(),
+                )
+                atomic.write_text(folder / MANIFEST, json.dumps(body.model_dump(mode="json"), indent=1, sort_keys=True))
+            elif _manifest(target).files != files:
                 raise StoreError(f"{ref.model_id} exists with other weights; a version is never changed: choose another version")
-        else:
-            body = {
-                "ref": ref.model_dump(mode="json") | {"path": ""},
-                "files": files,
-                "config": dict(config or {}),
-                "forge": forge.__version__,
-            }
-            atomic.write_text(folder / MANIFEST, json.dumps(body, indent=1, sort_keys=True))
-        atomic.move_folder(folder, target)
+            atomic.move_folder(folder, target)
         return self._read(target)
 
     def list(self, stage: str | None = None) -> list[AdapterRef]:
         """All versions, oldest round first, each checked against its hashes."""
-        folders = [
-            path.parent for path in self.root.glob(f"{stage or '*'}/*/{MANIFEST}") if not path.parent.name.startswith(atomic.TEMPORARY)
-        ]
+        folders = [path.parent for path in self.root.glob(f"{stage or '*'}/*/{MANIFEST}") if _finished(path)]
         return sorted((self._read(folder) for folder in folders), key=lambda ref: (ref.round, ref.stage, ref.version))
 
     def get(self, model_id: str) -> AdapterRef:
         """One version by its `stage@version`; raises `StoreError` when it is not there."""
-        stage, _, version = model_id.partition("@")
-        folder = self.root / stage / version
-        if not version or not (folder / MANIFEST).exists():
-            raise StoreError(f"there is no adapter {model_id} in {self.root}")
-        return self._read(folder)
+        return self._read(self._folder(model_id))
+
+    def manifest(self, model_id: str) -> Manifest:
+        """What is known of a version. Its files are not checked; raises `StoreError` when it is not there."""
+        return _manifest(self._folder(model_id))
+
+    def model_ids(self) -> Sequence[str]:
+        """Every stored `stage@version` by name, without a look at the files."""
+        return sorted(f"{path.parent.parent.name}@{path.parent.name}" for path in self.root.glob(f"*/*/{MANIFEST}") if _finished(path))
+
+    def remove(self, model_id: str) -> int:
+        """Bytes freed by removing a version, which is gone at once or not at all."""
+        folder = self._folder(model_id)
+        freed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        with atomic.locked(self.root / LOCK):
+            away = folder.with_name(f"{atomic.TEMPORARY}removed-{folder.name}")
+            shutil.rmtree(away, ignore_errors=True)
+            folder.rename(away)
+        shutil.rmtree(away)
+        self._verified.discard(folder)
+        return freed
 
     def promoted(self) -> Mapping[str, AdapterRef]:
         """The promoted version of each stage that has one."""
@@ -76,15 +116,23 @@ class FolderAdapterStore:
             self.get(ref.model_id)
         self.ledger.promote({ref.stage: ref.model_id for ref in refs})
 
+    def _folder(self, model_id: str) -> Path:
+        stage, _, version = model_id.partition("@")
+        folder = self.root / stage / version
+        if not version or not (folder / MANIFEST).exists():
+            known = ", ".join(self.model_ids()) or "none"
+            raise StoreError(f"there is no adapter {model_id} in {self.root}; there are: {known}")
+        return folder
+
     def _read(self, folder: Path) -> AdapterRef:
-        body = _manifest(folder)
+        manifest = _manifest(folder)
         if folder not in self._verified:
             found = file_hashes(folder)
-            bad = sorted(name for name in found.keys() | body["files"].keys() if found.get(name) != body["files"].get(name))
+            bad = sorted(name for name in found.keys() | manifest.files.keys() if found.get(name) != manifest.files.get(name))
             if bad:
                 raise StoreError(f"{folder / bad[0]} does not match its manifest; delete {folder} and train that round again")
             self._verified.add(folder)
-        return AdapterRef.model_validate(body["ref"] | {"path": str(folder.resolve())})
+        return manifest.ref.model_copy(update={"path": str(folder.resolve())})
 
 
 def version_name(round_number: int, folder: Path) -> str:
@@ -105,11 +153,28 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+@cache
+def code_hash() -> str:
+    """Hex SHA-256 over forge's own sources, which tells an edited checkout from the release of the same number."""
+    package = Path(forge.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package).as_posix()}:{file_hash(path)};".encode())
+    return digest.hexdigest()
+
+
+def _finished(manifest: Path) -> bool:
+    return not manifest.parent.name.startswith(atomic.TEMPORARY)
+
+
+def _manifest(folder: Path) -> Manifest:
     try:
-        body = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return Manifest.model_validate_json((folder / MANIFEST).read_text(encoding="utf-8"))
+    except OSError as error:
         raise StoreError(f"{folder} has no readable manifest: {error}; delete it and train that round again") from error
-    if not isinstance(body, dict) or not {"ref", "files"} <= body.keys():
-        raise StoreError(f"the manifest of {folder} lacks its fields; delete the folder and train that round again")
-    return body
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "its text"
+        raise StoreError(
+            f"the manifest of {folder} is damaged ({where}: {first['msg']}); delete the folder and train that round again"
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import uuid
@@ -53,8 +54,21 @@ def move_folder(source: Path, target: Path) -> None:
         if not target.exists():
             staged.rename(target)
             sync_folder(target.parent)
+    except OSError:
+        # Another writer's folder may have come between the look and the rename.
+        if not target.exists():
+            raise
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Held by one thread of one process at a time, whoever else waits; the kernel frees it when its holder dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def sync_file(path: Path) -> None:

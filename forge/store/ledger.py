@@ -58,6 +58,14 @@ class Phase(Record):
     detail: dict[str, Any] = {}
 
 
+class Promotion(Record):
+    """The model ids that were promoted from `recorded` (seconds since the epoch) on, by stage."""
+
+    number: int
+    recorded: float
+    adapters: dict[str, str]
+
+
 class Ledger:
     """The ledger at `path`; `now` is the clock, in seconds since the epoch."""
 
@@ -225,6 +233,13 @@ class Ledger:
             merged = self.promoted() | dict(adapters)
             base.execute("INSERT INTO promotions (adapters, recorded) VALUES (?, ?)", (json.dumps(merged, sort_keys=True), self._now()))
 
+    def go_back_to(self, adapters: Mapping[str, str]) -> None:
+        """Make exactly these the promoted model ids: a stage that is not named has none afterwards. The history grows."""
+        with self._write() as base:
+            base.execute(
+                "INSERT INTO promotions (adapters, recorded) VALUES (?, ?)", (json.dumps(dict(adapters), sort_keys=True), self._now())
+            )
+
     def promoted(self) -> dict[str, str]:
         """Promoted model id of each stage that has one."""
         history = self.promotions()
@@ -232,7 +247,12 @@ class Ledger:
 
     def promotions(self) -> list[dict[str, str]]:
         """Every set of promoted model ids there was, oldest first."""
-        return [json.loads(row[0]) for row in self._read("SELECT adapters FROM promotions ORDER BY number")]
+        return [promotion.adapters for promotion in self.history()]
+
+    def history(self) -> list[Promotion]:
+        """Every change of what is promoted, oldest first."""
+        rows = self._read("SELECT number, recorded, adapters FROM promotions ORDER BY number")
+        return [Promotion(number=row[0], recorded=row[1], adapters=json.loads(row[2])) for row in rows]
 
     def _read(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         with self._guard:
