@@ -11,6 +11,7 @@
     ├── TeacherError           the teacher gave no usable answer to one question
     │   └── TeacherRefusedError    it will answer none: no model, no key, not allowed (exit code 2)
     ├── TrainingError          a trainer refused its input or failed
+    ├── ExportError            an adapter or base cannot be put into the format asked for (exit code 2)
     └── StoreError             the workspace is corrupt, locked or from another version
 
 A failing command of the agent is a result, not an error: see `forge.records.CommandResult`.
@@ -75,6 +76,12 @@ class TrainingError(ForgeError):
 
 class BaseModelError(TrainingError):
     """What was named as a base is none (an adapter, a merged export, no weights) or cannot be fetched. Nothing has started."""
+
+    exit_code = 2
+
+
+class ExportError(ForgeError):
+    """A format cannot carry an adapter or its base, or their files are not what they should be."""
 
     exit_code = 2
 

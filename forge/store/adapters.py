@@ -25,6 +25,8 @@ from forge.store import atomic
 from forge.store.ledger import Ledger
 
 MANIFEST = "manifest.json"
+MERGED_MARK, MERGED_KEY = "merged.json", "merged_adapters"
+"""A file and a key that mark weights as an export in which adapters were merged into the base: never to train from."""
 LOCK = ".lock"
 """Held while versions are added or removed, so that one does not undo the other."""
 

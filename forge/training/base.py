@@ -15,9 +15,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from safetensors import safe_open
 
 from forge.errors import BaseModelError
-
-MERGED_MARK = "merged.json"
-"""A file of this name marks a folder as an export in which adapters were merged into the base."""
+from forge.store.adapters import MERGED_KEY, MERGED_MARK
 
 
 def locate(base: str, revision: str | None = None) -> Path:
@@ -42,6 +40,8 @@ def refuse_unless_base(folder: Path) -> None:
         raise BaseModelError(f"{folder} has no *.safetensors, so it is no base model; convert its weights to safetensors first")
     for file in weights:
         with safe_open(file, framework="np") as tensors:
+            if MERGED_KEY in (tensors.metadata() or {}):
+                raise BaseModelError(f"{file} is a merged export, not a base; adapters are always trained from the frozen base: name that")
             if any("lora_" in name for name in tensors.keys()):  # noqa: SIM118  not a mapping
                 raise BaseModelError(f"{file} holds LoRA weights beside the base's; name the untouched base instead")
 
@@ -75,7 +75,7 @@ def _says_merged(file: Path) -> bool:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(content, dict) and bool(content.get("merged") or content.get("merged_adapters"))
+    return isinstance(content, dict) and bool(content.get("merged") or content.get(MERGED_KEY))
 
 
 def _from_hub(base: str, revision: str | None) -> Path:

@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from forge.errors import TrainingError
+from forge.store.adapters import MERGED_MARK
 from forge.training import artefact, base, pick
 
 
@@ -33,7 +34,7 @@ def test_an_adapter_is_refused_as_base(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [(base.MERGED_MARK, ""), ("manifest.json", {"merged": True}), ("config.json", {"merged_adapters": ["a@r1"]})],
+    [(MERGED_MARK, ""), ("manifest.json", {"merged": True}), ("config.json", {"merged_adapters": ["a@r1"]})],
 )
 def test_a_merged_export_is_refused_as_base(tmp_path: Path, name: str, content: object) -> None:
     folder = make_base(tmp_path / "export")
