@@ -13,5 +13,6 @@ chosen and wired to seams; nothing imports `jobs`, and no decision about data or
     context.py    what the phases share; wiring.py  which implementation stands behind each seam
     summary.py    what a finished run says: the record of the report, and the table
     tasks/        forge tasks: import, export, verify
+    adapters/     forge adapters: list, compare, promote, go back, clear away; forge export
     explain.py    every config key with its meaning; nano.py  the base again from its recipe
 """

@@ -22,6 +22,8 @@ from forge.errors import ConfigError, ForgeError
 from forge.observe import logs
 from forge.observe.screen import Screen
 from jobs import preflight
+from jobs.adapters.cli import app as adapters
+from jobs.adapters.cli import export
 from jobs.data.cli import app as data
 from jobs.mine_cli import mine
 from jobs.tasks.cli import app as tasks
@@ -38,7 +40,9 @@ nano = typer.Typer(help="The tiny stand-in base that lets the loop run without a
 app.add_typer(nano, name="nano")
 app.add_typer(tasks, name="tasks")
 app.add_typer(data, name="data")
+app.add_typer(adapters, name="adapters")
 app.command()(mine)
+app.command()(export)
 
 Arguments = Annotated[list[str] | None, typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", show_default=False)]
 

@@ -18,7 +18,7 @@ from forge.export.lora import CONFIG, WEIGHTS, Adapter, Weights
 from forge.export.merged import base_tensors, write_merged
 from forge.export.request import QUANTISATIONS, Request
 from forge.export.servers import OF_FOLDERS, Server, llama_server
-from forge.export.tokenizer import stops_of, vocabulary_of
+from forge.export.tokenizer import Vocabulary, stops_of, vocabulary_of
 from forge.store import atomic
 from forge.store.adapters import file_hashes
 
@@ -101,6 +101,7 @@ def _merged(request: Request, out: Path) -> str:
 
 
 def _gguf(request: Request, out: Path) -> str:
+    _vocabulary(request)
     for ref in request.adapters:
         weights = Weights(base_tensors(request.base), Adapter(Path(ref.path)))
         _write_gguf(out / f"{ref.stage}.gguf", request, weights, ref.model_id)
@@ -108,7 +109,7 @@ def _gguf(request: Request, out: Path) -> str:
 
 
 def _gguf_adapter(request: Request, out: Path) -> str:
-    vocabulary_of(request.base, architecture_of(read_config(request.base)).vocabulary)
+    _vocabulary(request)
     _adapter_files(request, out)
     return (
         "Each file is an adapter for a GGUF of the base (`--to llama-server` writes one): "
@@ -117,9 +118,8 @@ def _gguf_adapter(request: Request, out: Path) -> str:
 
 
 def _ollama(request: Request, out: Path) -> str:
-    config = read_config(request.base)
-    shape, frames = architecture_of(config), frames_of(template_of(request.base))
-    stops = stops_of(request.base, vocabulary_of(request.base, shape.vocabulary))
+    stops = stops_of(request.base, _vocabulary(request))
+    shape, frames = architecture_of(read_config(request.base)), frames_of(template_of(request.base))
     _gguf(request, out)
     tags = {}
     for ref in request.adapters:
@@ -133,6 +133,7 @@ def _ollama(request: Request, out: Path) -> str:
 
 
 def _llama_server(request: Request, out: Path) -> str:
+    _vocabulary(request)
     weights = Weights(base_tensors(request.base))
     _write_gguf(out / "base.gguf", request, weights, request.base_name)
     launch = llama_server("base.gguf", _adapter_files(request, out), request.context)
@@ -175,6 +176,11 @@ def format_named(name: str) -> Format:
         known = "\n".join(f"  {form.name:<14} {form.help}" for form in FORMATS.values())
         raise ConfigError(f"there is no format {name}; the formats are\n{known}")
     return FORMATS[name]
+
+
+def _vocabulary(request: Request) -> Vocabulary:
+    """The base's tokenizer. Raises `ExportError` for one that no GGUF can carry: the adapter alone would be of no use then."""
+    return vocabulary_of(request.base, architecture_of(read_config(request.base)).vocabulary)
 
 
 def _write_gguf(file: Path, request: Request, weights: Weights, name: str) -> None:

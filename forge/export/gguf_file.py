@@ -6,6 +6,7 @@ and other vectors stay in float32, as there.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +55,14 @@ def write_adapter(file: Path, base: Path, adapter: Adapter, *, name: str, base_s
     writer.add_name(name)
     writer.add_string("forge.base_sha256", base_sha256)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    matrices = {}
     for module, pair in adapter.pairs.items():
         target = _name(names, module)
-        writer.add_tensor(f"{target}.lora_a", pair.a)
-        writer.add_tensor(f"{target}.lora_b", pair.b if pair.alpha == alpha else pair.b * np.float32(pair.alpha / alpha))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+        matrices[f"{target}.lora_a"] = pair.a
+        matrices[f"{target}.lora_b"] = pair.b if pair.alpha == alpha else pair.b * np.float32(pair.alpha / alpha)
+    for tensor, matrix in matrices.items():
+        writer.add_tensor_info(tensor, matrix.shape, matrix.dtype, matrix.nbytes)
+    _finish(writer, matrices.values())
 
 
 def _say_shape(writer: Any, shape: Architecture) -> None:
@@ -105,12 +106,25 @@ def _write_tensors(writer: Any, weights: Weights, shape: Architecture, bits: str
         size, kind = weights.shape(name), kinds[name]
         bytes_ = int(np.prod(gguf.quant_shape_to_byte_shape(size, kind)))
         writer.add_tensor_info(_name(names, name.removesuffix(".weight")), size, np.dtype(np.float32), bytes_, raw_dtype=kind)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    for name in wanted:
-        writer.write_tensor_data(_packed(weights.read(name), kinds[name]))
-    writer.close()
+    _finish(writer, (_packed(weights.read(name), kinds[name]) for name in wanted))
+
+
+def _finish(writer: Any, tensors: Iterable[Any]) -> None:
+    """Write the file: all that was said, then the tensors in the order in which they were announced.
+
+    Not by `write_tensor_data`: it writes through numpy's `tofile`, which says nothing when the disk is full.
+    """
+    try:
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        stream = writer.fout[0]
+        writer.write_padding(stream, stream.tell())
+        for tensor in tensors:
+            stream.write(np.ascontiguousarray(tensor).data)
+            writer.write_padding(stream, tensor.nbytes)
+    finally:
+        writer.close()
 
 
 def _kind(shape: tuple[int, ...], bits: str) -> Any:

@@ -96,10 +96,13 @@ class FolderAdapterStore:
         """Every stored `stage@version` by name, without a look at the files."""
         return sorted(f"{path.parent.parent.name}@{path.parent.name}" for path in self.root.glob(f"*/*/{MANIFEST}") if _finished(path))
 
+    def size(self, model_id: str) -> int:
+        """Bytes of a version's files."""
+        return sum(path.stat().st_size for path in self._folder(model_id).rglob("*") if path.is_file())
+
     def remove(self, model_id: str) -> int:
         """Bytes freed by removing a version, which is gone at once or not at all."""
-        folder = self._folder(model_id)
-        freed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        folder, freed = self._folder(model_id), self.size(model_id)
         with atomic.locked(self.root / LOCK):
             away = folder.with_name(f"{atomic.TEMPORARY}removed-{folder.name}")
             shutil.rmtree(away, ignore_errors=True)
