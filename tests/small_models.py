@@ -60,7 +60,7 @@ def make_base(folder: Path, *, seed: int = 0, tied: bool = True, dtype: torch.dt
     tokenizer.save_pretrained(folder)
     settings = folder / "generation_config.json"
     ends = [tokenizer.convert_tokens_to_ids(token) for token in ("<|im_end|>", "<|endoftext|>")]
-    settings.write_text(json.dumps({"eos_token_id": ends, "temperature": 0.7, "top_p": 0.8, "top_k": 20}))
+    settings.write_text(json.dumps({"eos_token_id": ends, "do_sample": True, "temperature": 0.7, "top_p": 0.8, "top_k": 20}))
     return folder
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from forge import nano
 from forge.errors import BaseModelError, ExportError
 from forge.export import tokenizer
+from forge.export.architecture import architecture_of, check_tensors, read_config
 from forge.export.chat import frames_of, rendered, template_of
 from forge.export.formats import FORMATS, export
 from forge.export.lora import Adapter, relative_change
@@ -120,6 +122,66 @@ def test_what_is_no_safetensors_file_is_refused(content: bytes, reason: str, tmp
     (tmp_path / "x.safetensors").write_bytes(content)
     with pytest.raises(ExportError, match=reason):
         Tensors([tmp_path / "x.safetensors"])
+
+
+def test_quantised_weights_are_no_weights_to_export(tmp_path: Path) -> None:
+    save_file({"x": torch.zeros(2, dtype=torch.uint8)}, tmp_path / "x.safetensors")
+    with pytest.raises(ExportError, match=r"stores x as U8; exports need plain weights.*--base"):
+        Tensors([tmp_path / "x.safetensors"])
+
+
+def test_a_file_that_was_cut_short_is_refused(made: Made, tmp_path: Path) -> None:
+    whole = (made.base / "model.safetensors").read_bytes()
+    (tmp_path / "x.safetensors").write_bytes(whole[:-1])
+    with pytest.raises(ExportError, match="ends before its tensor"):
+        Tensors([tmp_path / "x.safetensors"])
+
+
+# Architectures
+
+SMALL = {
+    "model_type": "qwen3",
+    "num_hidden_layers": 1,
+    "hidden_size": 8,
+    "intermediate_size": 8,
+    "num_attention_heads": 1,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 16,
+    "vocab_size": 4,
+}
+
+
+def test_the_rotary_base_is_found_where_older_and_newer_configs_have_it() -> None:
+    for theta in ({"rope_theta": 1e6, "rope_scaling": None}, {"rope_parameters": {"rope_theta": 1e6, "rope_type": "default"}}):
+        assert architecture_of(SMALL | theta).theta == 1e6
+    assert architecture_of(SMALL).theta == 1e4
+    assert architecture_of(SMALL).head == 128
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"model_type": "llama"}, "the base is a llama; GGUF files can be written of dense Qwen3"),
+        ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "rotary scaling 'yarn'"),
+        ({"use_sliding_window": True}, "a sliding window"),
+        ({"attention_bias": True}, "biases in its attention"),
+        ({"hidden_act": "gelu"}, "the activation gelu"),
+    ],
+)
+def test_another_architecture_is_refused(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ExportError, match=reason):
+        architecture_of(SMALL | change)
+
+
+def test_missing_and_foreign_tensors_are_named(made: Made) -> None:
+    shape, names = architecture_of(read_config(made.base)), set(load_file(made.base / "model.safetensors"))
+    check_tensors(names | {"lm_head.weight"}, shape)
+    with pytest.raises(ExportError, match=r"lacks the tensor model\.norm\.weight"):
+        check_tensors(names - {"model.norm.weight"}, shape)
+    with pytest.raises(ExportError, match=r"has, beside those of a Qwen3, the tensor model\.x"):
+        check_tensors(names | {"model.x"}, shape)
+    with pytest.raises(ExportError, match=r"lacks the tensor lm_head\.weight"):
+        check_tensors(names, shape._replace(tied=False))
 
 
 # GGUF
@@ -304,6 +366,19 @@ def test_merged_weights_are_stored_as_the_base_is_run(made: Made, tmp_path: Path
     name = "model.layers.0.mlp.up_proj.weight"
     assert torch.equal(weights[name], (before[name].float() + torch.from_numpy(pair.delta())).to(torch.bfloat16))
     assert torch.equal(weights["model.norm.weight"], before["model.norm.weight"])
+
+
+def test_a_base_in_several_files_is_merged_into_as_many(made: Made, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(made.base, base)
+    (base / "model.safetensors").unlink()
+    made.loaded.save_pretrained(base, max_shard_size="200KB")
+    assert len(list(base.glob("*.safetensors"))) > 1
+    ref = made.refs["generation"].model_copy(update={"base_sha256": "of several files"})
+    export(FORMATS["merged"], Request((ref,), base, "b"), tmp_path / "out")
+    one, other = (AutoModelForCausalLM.from_pretrained(made.write("merged") / "generation"), tmp_path / "out" / "generation")
+    for name, weight in AutoModelForCausalLM.from_pretrained(other).state_dict().items():
+        assert torch.equal(weight, one.state_dict()[name])
 
 
 @pytest.mark.parametrize("kept", ["all", "folder", "config", "weights"])
