@@ -15,6 +15,7 @@ and no torch: tensors are read and written as numpy arrays, one at a time.
     quantise.py      GGUF at fewer bits
     ollama.py        a Modelfile and a tag a stage
     servers.py       launch lines: llama-server, vLLM, SGLang, LoRAX, TGI
+    readme.py        what the README of an export says
     formats.py       the names of all these, and the folder that is written
 
 A merged model is an export, never a training input: `forge.training.base` refuses the mark that it carries.
