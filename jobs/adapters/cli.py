@@ -17,7 +17,7 @@ Stage = Annotated[str | None, typer.Option(help="This stage alone.", show_defaul
 
 @app.command("list")
 def list_versions(workspace: Workspace, stage: Stage = None) -> int:
-    """Print every version with its round, rank, rows and metrics; promoted ones are marked."""
+    """Print every version with its round, rank, rows and loss; promoted and damaged ones are marked."""
     from jobs.adapters.show import list_all
 
     list_all(workspace, stage, Console(highlight=False))

@@ -21,7 +21,7 @@ def list_all(root: Path, stage: str | None, console: Console) -> None:
         promoted = set(store.ledger.promoted().values())
         manifests = [store.manifest(name) for name in store.model_ids() if stage is None or name.startswith(f"{stage}@")]
         table = Table(box=None, pad_edge=False)
-        for column in ("", "version", "round", "rank", "rows", "metrics", "base"):
+        for column in ("", "version", "round", "rank", "rows", "loss", "base"):
             table.add_column(
                 column, justify="right" if column in ("round", "rank", "rows") else "left", overflow="fold", no_wrap=column == "version"
             )
@@ -29,7 +29,7 @@ def list_all(root: Path, stage: str | None, console: Console) -> None:
             ref = one.ref
             mark = "promoted" if ref.model_id in promoted else ""
             state = mark if _sound(store, ref.model_id) else "[red]damaged[/]"
-            table.add_row(state, ref.model_id, str(ref.round), str(ref.rank), f"{ref.examples:,}", metrics(one), escape(ref.base))
+            table.add_row(state, ref.model_id, str(ref.round), str(ref.rank), f"{ref.examples:,}", _loss(one), escape(ref.base))
         console.print(table if manifests else "no adapters yet")
 
 
@@ -75,6 +75,12 @@ def flat(tree: object, prefix: str = "") -> list[tuple[str, object]]:
     if not isinstance(tree, dict):
         return [(prefix.rstrip("."), tree)]
     return [leaf for key, value in tree.items() for leaf in flat(value, f"{prefix}{key}.")]
+
+
+def _loss(one: Manifest) -> str:
+    """Held-out loss where rows were held out, the training loss else, in nats a token."""
+    found = [(name, one.ref.metrics[name]) for name in ("eval_loss", "train_loss") if name in one.ref.metrics]
+    return f"{found[0][1]:.3f} {'held out' if found[0][0] == 'eval_loss' else 'training'}" if found else ""
 
 
 def _sound(store: FolderAdapterStore, model_id: str) -> bool:
