@@ -107,9 +107,17 @@ class FolderAdapterStore:
             away = folder.with_name(f"{atomic.TEMPORARY}removed-{folder.name}")
             shutil.rmtree(away, ignore_errors=True)
             folder.rename(away)
-        shutil.rmtree(away)
+            shutil.rmtree(away)
         self._verified.discard(folder)
         return freed
+
+    def sweep(self) -> int:
+        """Number of unfinished folders removed, which adding or removing leaves when it is killed."""
+        with atomic.locked(self.root / LOCK):
+            left = list(self.root.glob(f"*/{atomic.TEMPORARY}*"))
+            for folder in left:
+                shutil.rmtree(folder)
+        return len(left)
 
     def promoted(self) -> Mapping[str, AdapterRef]:
         """The promoted version of each stage that has one."""

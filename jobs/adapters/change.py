@@ -35,6 +35,8 @@ def clear_away(root: Path, keep: int, dry_run: bool, console: Console) -> None:
     """Remove what nothing needs, and say what and how much."""
     with changing(root) as store:
         freed = 0
+        if not dry_run and (left := store.sweep()):
+            console.print(f"  removed {left} unfinished folders of runs that were killed")
         gone = [one.ref.model_id for one in unneeded(store, store.ledger.rounds(), keep)]
         for model_id in gone:
             size = store.size(model_id) if dry_run else store.remove(model_id)

@@ -200,3 +200,12 @@ def test_a_removed_version_is_gone_and_the_others_are_whole(store: FolderAdapter
     assert [path.name for path in (store.root / "review").iterdir()] == ["r2"]
     with pytest.raises(StoreError, match="no adapter review@r1"):
         store.remove("review@r1")
+
+
+def test_what_a_killed_writer_left_is_swept(store: FolderAdapterStore) -> None:
+    put(store, "review", "r1", 1)
+    (store.root / "review" / ".tmp-half").mkdir()
+    (store.root / "review" / ".tmp-half" / MANIFEST).write_text("{}")
+    assert store.model_ids() == ["review@r1"]
+    assert store.sweep() == 1
+    assert [path.name for path in (store.root / "review").iterdir()] == ["r1"]
