@@ -30,6 +30,7 @@ def create(
     mounts: Mapping[str, str],
     limits: Mapping[str, Any],
     path: Sequence[str] | None = None,
+    hash_seed: int = 0,
 ) -> str:
     """Id of a container that removes itself when it ends, not started yet; raises `SandboxError`.
 
@@ -58,7 +59,7 @@ def create(
             image.tag,
             list(command),
             user=user,
-            environment=_environment(image, extra_path() if path is None else path),
+            environment=_environment(image, extra_path() if path is None else path, hash_seed),
             labels={LABEL: "box", RUN_LABEL: run_id, OWNER_LABEL: owner_mark()},
             stdin_open=True,
             working_dir="/",
@@ -112,6 +113,6 @@ def _security(client: docker.DockerClient, *, namespaces: bool) -> list[str]:
     return options
 
 
-def _environment(image: Image, path: Sequence[str]) -> dict[str, str]:
-    variables = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8", "TMPDIR": "/forge/trees"}
+def _environment(image: Image, path: Sequence[str], hash_seed: int) -> dict[str, str]:
+    variables = {"PYTHONHASHSEED": str(hash_seed), "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8", "TMPDIR": "/forge/trees"}
     return variables | ({"PYTHONPATH": os.pathsep.join([image.program, *path])} if image.mounts else {})
