@@ -145,11 +145,11 @@ class DockerProvider:
                     mounts={str(folder): "/forge/control"},
                     path=program.path,
                     hash_seed=program.hash_seed,
+                    tmpfs={"/tmp": "ro,size=1m,mode=1777", "/forge/trees": f"size={_TREES_BYTES},mode=1777"},
                     limits={
                         "mem_limit": _SHARED_MEMORY,
                         "memswap_limit": _SHARED_MEMORY,
                         "pids_limit": _SHARED_PIDS,
-                        "tmpfs": {"/tmp": "ro,size=1m,mode=1777", "/forge/trees": f"size={_TREES_BYTES},mode=0755,uid={uid},gid={uid}"},
                     },
                 )
                 containers.start(client, container)

@@ -104,6 +104,7 @@ class ContainerPool:
             user="0:0",
             namespaces=False,
             mounts={},
+            tmpfs={"/box": f"size={limits.disk_bytes},mode=0777,exec", "/tmp": "size=16m,mode=1777,exec", "/forge/trees": "size=1m"},
             limits=_limits(limits),
             hash_seed=hash_seed,
         )
@@ -153,5 +154,4 @@ def _limits(limits: Limits) -> dict[str, Any]:
         "memswap_limit": memory,
         "pids_limit": hard_pids(limits.pids) + 1,
         "shm_size": "16m",
-        "tmpfs": {"/box": f"size={limits.disk_bytes},mode=0777,exec", "/tmp": "size=16m,mode=1777,exec", "/forge/trees": "size=1m"},
     }

@@ -31,6 +31,9 @@ def serve(path: str) -> None:
         tar = channel.receive_bytes(first["tree_bytes"])
     except ClosedError:
         return
+    for folder in (WORK, SCRATCH):
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)  # Podman copies the image's empty folders into a tmpfs, as root's
     os.setegid(isolate.WORKER)
     os.seteuid(isolate.WORKER)
     for folder in (WORK, SCRATCH):

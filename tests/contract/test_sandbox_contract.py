@@ -428,7 +428,7 @@ def test_a_box_cannot_touch_its_supervisor(strong: Bench) -> None:
 def test_a_box_cannot_write_outside_its_own_places(bench: Bench) -> None:
     code = """
     import os, sys
-    for place in ("/usr", "/etc", os.path.dirname(sys.executable), sys.prefix, "/dev", "/", "/root", "/var/tmp", "/home"):
+    for place in ("/usr", "/etc", os.path.dirname(sys.executable), sys.prefix, "/dev", "/", "/root", "/run", "/var/tmp", "/home"):
         try:
             open(os.path.join(place, "forge-was-here"), "w").close()
             print("wrote", place)
