@@ -160,6 +160,19 @@ class Example(Record):
     lineage: Lineage
 
 
+class Preference(Record):
+    """One prompt of one stage with a better and a worse answer to it, for DPO; token-exact or text alone, as in `Example`."""
+
+    stage: str
+    messages: tuple[Message, ...]
+    chosen: str
+    rejected: str
+    prompt_ids: tuple[int, ...] = ()
+    chosen_ids: tuple[int, ...] = ()
+    rejected_ids: tuple[int, ...] = ()
+    lineage: Lineage
+
+
 class Proof(Record):
     """What was run to prove a task: `runs` of gold and of doing nothing, and how many ids flaked."""
 

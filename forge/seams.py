@@ -206,7 +206,7 @@ class AdapterStore(Protocol):
 
 
 class TrainJob(Record):
-    """Everything that one adapter is made of. Paths are absolute; `rows` is a Parquet file of `Example`s."""
+    """Everything that one adapter is made of. Paths are absolute; `rows` is a Parquet file of `Example`s, or of `Preference`s for DPO."""
 
     stage: str
     base: str
@@ -225,6 +225,16 @@ class TrainJob(Record):
     rslora: bool = False
     max_steps: int | None = None
     """Optimizer steps at most, whatever `epochs` asks for."""
+    method: Literal["sft", "dpo"] = "sft"
+    beta: float = 0.1
+    """How strongly DPO keeps to the base."""
+    start: str | None = None
+    """Adapter folder whose weights the new adapter starts from; of the same base, rank and alpha."""
+    load_in_4bit: bool = False
+    logs: str | None = None
+    """Folder for TensorBoard."""
+    report_to: tuple[str, ...] = ()
+    """Other trackers, by the names that `transformers` knows: wandb, mlflow."""
 
 
 class TrainResult(Record):

@@ -199,6 +199,9 @@ class Loop:
             phase.total(len(jobs), unit="adapters")
 
             def show(news: TrainProgress) -> None:
+                if news.note:
+                    run.progress.say(f"  {news.stage}: {news.note}")
+                    return
                 loss = f", loss {news.loss:.3f}" if news.loss is not None else ""
                 done = [job.stage for job in jobs].index(news.stage) + news.step / max(1, news.steps)
                 phase.at(done, now=f"{news.stage} {news.step}/{news.steps}{loss}")

@@ -176,6 +176,7 @@ def train_job(config: ForgeConfig, stage: str, base: Path, rows: Path, output: P
         eval_fraction=config.training.eval_fraction,
         patience=config.training.patience,
         seed=config.seed,
+        load_in_4bit=config.bases[deviations.base].load_in_4bit,
     )
 
 
