@@ -25,6 +25,7 @@ from jobs import preflight
 from jobs.data.cli import app as data
 from jobs.mine_cli import mine
 from jobs.tasks.cli import app as tasks
+from jobs.train_cli import train
 
 app = typer.Typer(
     name="forge",
@@ -39,6 +40,7 @@ app.add_typer(nano, name="nano")
 app.add_typer(tasks, name="tasks")
 app.add_typer(data, name="data")
 app.command()(mine)
+app.command()(train)
 
 Arguments = Annotated[list[str] | None, typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", show_default=False)]
 
