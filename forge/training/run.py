@@ -20,7 +20,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer
 
 from forge.errors import TrainingError
 from forge.seams import TrainJob, TrainResult
-from forge.training import artefact, base, logprobs
+from forge.training import artefact, base, logprobs, plan
 from forge.training.callbacks import EvaluateAtEnd, Seal, Tell, tensorboard
 from forge.training.progress import Listener, TrainProgress
 from forge.training.rows import Pair
@@ -156,6 +156,12 @@ def train(job: TrainJob, backend: Backend, method: Method, listen: Listener) -> 
         model, tokenizer = backend.load(folder, job)
     shutil.rmtree(artefact.work_folder(job), ignore_errors=True)
     return result
+
+
+def fitting(job: TrainJob, *, unsloth: bool) -> int:
+    """Sequences of the job's length that the card's free memory is foretold to hold at once; 1 when not even that."""
+    free, _ = torch.cuda.mem_get_info()
+    return max(1, plan.largest_micro(job, plan.shape_of(base.locate(job.base)), free, cuda=True, unsloth=unsloth))
 
 
 def micro_batches(batch: int, micro: int) -> tuple[int, int]:

@@ -16,9 +16,6 @@ from forge.training.methods import method_of
 from forge.training.progress import Listener, silent
 from forge.training.tail import SUPPORTED, AnswerTail
 
-CUDA_MICRO_BATCH = 4
-"""Sequences on the card at once; the rest of a batch is accumulated."""
-
 
 class TrlTrainer:
     """`forge.seams.Trainer` that keeps its base loaded from one job to the next.
@@ -90,8 +87,8 @@ class TrlTrainer:
         return "chunked_nll"
 
     def micro_batch(self, job: TrainJob) -> int:
-        """Whole batches on CPU."""
-        return CUDA_MICRO_BATCH if torch.cuda.is_available() else job.batch_size * method_of(job).sequences
+        """Whole batches on CPU, what fits on a card."""
+        return run.fitting(job, unsloth=False) if torch.cuda.is_available() else job.batch_size * method_of(job).sequences
 
     def settings(self, job: TrainJob) -> dict[str, Any]:  # noqa: ARG002
         """float32 on CPU; bfloat16 and gradient checkpointing on CUDA."""

@@ -20,9 +20,6 @@ from forge.training.methods import method_of
 from forge.training.progress import Listener, silent
 from forge.training.tail import AnswerTail
 
-MICRO_BATCH = 4
-"""Sequences on the card at once; the rest of a batch is accumulated. 4 sequences of 2,048 tokens of a 1.7B fit 24 GB."""
-
 
 class UnslothTrainer:
     """`forge.seams.Trainer` through `FastLanguageModel`; one base is on the card at a time."""
@@ -81,8 +78,8 @@ class UnslothTrainer:
         return "nll"
 
     def micro_batch(self, job: TrainJob) -> int:
-        """See `MICRO_BATCH`."""
-        return min(job.batch_size * method_of(job).sequences, MICRO_BATCH)
+        """What fits the card."""
+        return run.fitting(job, unsloth=True)
 
     def settings(self, job: TrainJob) -> dict[str, Any]:  # noqa: ARG002
         """8-bit AdamW, bfloat16 where the card has it."""

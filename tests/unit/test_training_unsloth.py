@@ -106,9 +106,16 @@ def test_a_job_goes_through_unsloth_with_its_own_numbers_and_leaves_a_plain_adap
     assert (Path(result.output) / "adapter_model.safetensors").exists()
 
 
-def test_a_batch_is_accumulated_from_micro_batches_that_fit_the_card(backend: Any, tmp_path: Path) -> None:
+def test_a_batch_is_accumulated_from_micro_batches_that_fit_the_card(backend: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = backend.UnslothTrainer()
-    assert [trainer.micro_batch(make_job(tmp_path, batch_size=size)) for size in (1, 2, 16)] == [1, 2, 4]
+    make_random_base(tmp_path / "base", corpus=["one two three"], vocabulary=300)
+    free = [0, 2**30, 80 * 2**30]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free[0], 80 * 2**30))  # no card here
+    found = []
+    while free:
+        found.append([trainer.micro_batch(make_job(tmp_path, batch_size=size)) for size in (1, 2, 16)])
+        free.pop(0)
+    assert found[0] == [1, 1, 1] and found[-1] == [1, 2, 16]
     settings = trainer.settings(make_job(tmp_path))
     assert (settings["bf16"], settings["fp16"]) == (True, False)
     assert settings["optim"] == "adamw_8bit"
