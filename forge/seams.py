@@ -78,11 +78,8 @@ class Sandbox(Protocol):
     async def read(self, path: str) -> str | None:
         """Text of a file in the work tree, `None` if there is none."""
 
-    async def run_tests(self, ids: Sequence[str], *, timeout_s: float | None = None, hash_seed: int = 0) -> TestRun:
-        """Outcome of exactly these pytest node ids (a bare file path: all tests in it), rooted in the work tree.
-
-        `hash_seed` orders sets in a box that has an environment; forge's own Python has started already, with 0.
-        """
+    async def run_tests(self, ids: Sequence[str], *, timeout_s: float | None = None) -> TestRun:
+        """Outcome of exactly these pytest node ids (a bare file path: all tests in it), rooted in the work tree."""
 
     async def close(self) -> None:
         """End the box and everything in it; safe to call twice."""
@@ -94,10 +91,10 @@ class SandboxProvider(Protocol):
     name: str
     trusted_only: bool
 
-    async def open(self, tree: Path, *, limits: Limits, run_id: str, environment: Environment | None = None) -> Sandbox:
+    async def open(self, tree: Path, *, limits: Limits, run_id: str, environment: Environment | None = None, hash_seed: int = 0) -> Sandbox:
         """A fresh box whose work tree is a copy of the unpacked folder `tree`; raises `SandboxError`.
 
-        Its code runs in `environment`, or in forge's own Python when there is none.
+        Its code runs in `environment`, or in forge's own Python when there is none; `hash_seed` is the PYTHONHASHSEED of it.
         """
 
     async def sweep(self) -> int:
@@ -209,7 +206,7 @@ class AdapterStore(Protocol):
 
 
 class TrainJob(Record):
-    """Everything that one adapter is made of. Paths are absolute; `rows` is a Parquet file of `Example`s."""
+    """Everything that one adapter is made of. Paths are absolute; `rows` is a Parquet file of `Example`s, or of `Preference`s for DPO."""
 
     stage: str
     base: str
@@ -228,6 +225,16 @@ class TrainJob(Record):
     rslora: bool = False
     max_steps: int | None = None
     """Optimizer steps at most, whatever `epochs` asks for."""
+    method: Literal["sft", "dpo"] = "sft"
+    beta: float = 0.1
+    """How strongly DPO keeps to the base."""
+    start: str | None = None
+    """Adapter folder whose weights the new adapter starts from; of the same base, rank and alpha."""
+    load_in_4bit: bool = False
+    logs: str | None = None
+    """Folder for TensorBoard."""
+    report_to: tuple[str, ...] = ()
+    """Other trackers, by the names that `transformers` knows: wandb, mlflow."""
 
 
 class TrainResult(Record):

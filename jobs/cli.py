@@ -27,6 +27,7 @@ from jobs.adapters.cli import export
 from jobs.data.cli import app as data
 from jobs.mine_cli import mine
 from jobs.tasks.cli import app as tasks
+from jobs.train_cli import train
 
 app = typer.Typer(
     name="forge",
@@ -43,6 +44,7 @@ app.add_typer(data, name="data")
 app.add_typer(adapters, name="adapters")
 app.command()(mine)
 app.command()(export)
+app.command()(train)
 
 Arguments = Annotated[list[str] | None, typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", show_default=False)]
 

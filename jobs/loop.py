@@ -7,12 +7,9 @@ ended. Everything heavy happens in Ray workers.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
 from forge.config import ForgeConfig
 from forge.errors import ForgeError
@@ -27,17 +24,15 @@ from forge.rollouts.tree import TaskTree
 from forge.rounds.gate import decide
 from forge.rounds.lend import lent
 from forge.rounds.select import leaked, retired, select, with_replay
-from forge.seams import TrainJob, TrainResult
-from forge.store.adapters import version_name
 from forge.store.parquet import read_examples, write_examples
 from forge.store.workspace import Workspace
 from forge.tasks.on_ray import TaskSet
 from forge.training.on_ray import TrainingService
-from forge.training.progress import TrainProgress
 from jobs import prepare
 from jobs.context import RunContext
 from jobs.rollouts import RolloutSteps
 from jobs.serving import Serving
+from jobs.trained import Shown, store
 from jobs.wiring import ProviderFactory, sweep, train_job
 from sandboxes.grading import verdict_key
 
@@ -195,16 +190,12 @@ class Loop:
                 path = folder / "rows" / f"{stage}.parquet"
                 write_examples(path, rows[stage])
                 base = run.bases[run.config.stage(stage).base]
-                jobs.append(train_job(run.config, stage, base, path, folder / "adapters" / stage))
+                logs = run.workspace.root / "tensorboard" / name / stage
+                jobs.append(train_job(run.config, stage, base, path, folder / "adapters" / stage, logs))
             phase.total(len(jobs), unit="adapters")
 
-            def show(news: TrainProgress) -> None:
-                loss = f", loss {news.loss:.3f}" if news.loss is not None else ""
-                done = [job.stage for job in jobs].index(news.stage) + news.step / max(1, news.steps)
-                phase.at(done, now=f"{news.stage} {news.step}/{news.steps}{loss}")
-
-            results = self._training.train_all(jobs, show)
-            refs = [self._store(number, job, result) for job, result in zip(jobs, results, strict=True)]
+            results = self._training.train_all(jobs, Shown(jobs, phase, run.progress, run.tracker))
+            refs = [store(run.adapters, run.config, number, job, result) for job, result in zip(jobs, results, strict=True)]
             kind = "eval_loss" if all("eval_loss" in ref.metrics for ref in refs) else "train_loss"
             losses = ", ".join(f"{ref.stage} {ref.metrics[kind]:.3f}" for ref in refs)
             phase.result(f"{losses} ({'held-out' if kind == 'eval_loss' else 'training'} loss)")
@@ -247,26 +238,6 @@ class Loop:
             raise ForgeError(f"{len(found)} training rows show something of a held-out task, first {found[0]}; nothing was trained")
 
     # What earlier rounds left
-
-    def _store(self, number: int, job: TrainJob, result: TrainResult) -> AdapterRef:
-        # The store moves what it takes in; what the trainer resumes from stays as it is.
-        run, version = self.run, version_name(number, Path(result.output))
-        staged = run.workspace.root / "staged" / f"{job.stage}@{version}"
-        shutil.rmtree(staged, ignore_errors=True)
-        shutil.copytree(result.output, staged)
-        ref = AdapterRef(
-            stage=job.stage,
-            version=version,
-            round=number,
-            path=str(staged),
-            base=run.config.bases[run.config.stage(job.stage).base].model,
-            base_sha256=result.base_sha256,
-            data_sha256=hashlib.sha256(Path(job.rows).read_bytes()).hexdigest(),
-            rank=job.rank,
-            examples=result.examples,
-            metrics=result.metrics,
-        )
-        return run.adapters.add(staged, ref, config=run.config.model_dump(mode="json"))
 
     def _promoted_results(self) -> dict[str, bool] | None:
         """Held-out results of the step whose adapters are promoted, `None` before there is one."""

@@ -154,14 +154,14 @@ def check_ports(listened: Mapping[str, int]) -> None:
             )
 
 
-def check_packages(config: ForgeConfig) -> None:
+def check_packages(config: ForgeConfig, *, serves: bool = True) -> None:
     """The packages of this machine's set are installed, and a GPU is there when the config holds one."""
-    for name in ("ray", "torch", "vllm", "trl", "peft"):
+    for name in ("ray", "torch", "trl", "peft", *(["vllm"] if serves else [])):
         if importlib.util.find_spec(name) is None:
             raise EnvironmentLackError(
                 f"the package {name} is not installed; run make env, or uv pip install -r requirements/cpu.txt (gpu.txt on a card)"
             )
-    if (config.serve.gpus or config.training.gpus) and gpu() is None:
+    if ((serves and config.serve.gpus) or config.training.gpus) and gpu() is None:
         raise EnvironmentLackError(
             "the config holds a GPU, but nvidia-smi shows none; install NVIDIA's driver or use configs/quickstart.yaml"
         )

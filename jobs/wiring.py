@@ -126,6 +126,10 @@ async def sweep(make_provider: ProviderFactory) -> int:
         await provider.close()
 
 
+COMBINED = "combined"
+"""The name of an adapter over all stages."""
+
+
 def make_practice(config: PracticeConfig, seed: int, name: str, folder: Path) -> None:
     """A whole practice repository in `folder`, marked as such; what an interrupted run left there is removed."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -157,10 +161,14 @@ def base_folder(config: BaseModelConfig) -> Path:
     return locate(config.model, config.revision).resolve()
 
 
-def train_job(config: ForgeConfig, stage: str, base: Path, rows: Path, output: Path) -> TrainJob:
-    """Everything that the adapter of a stage is made of."""
+def train_job(config: ForgeConfig, stage: str, base: Path, rows: Path, output: Path, logs: Path | None = None) -> TrainJob:
+    """Everything that the adapter of a stage is made of; `COMBINED` is one over all stages, with the needs of the most demanding one."""
+    if stage == COMBINED:
+        demanding = max(REGISTRY, key=lambda name: config.stage(name).rank or REGISTRY[name].defaults.rank)
+        return train_job(config, demanding, base, rows, output, logs).model_copy(update={"stage": COMBINED})
     deviations, defaults = config.stage(stage), REGISTRY[stage].defaults
     rank = deviations.rank or defaults.rank
+    training = config.training
     return TrainJob(
         stage=stage,
         base=str(base),
@@ -171,11 +179,15 @@ def train_job(config: ForgeConfig, stage: str, base: Path, rows: Path, output: P
         learning_rate=deviations.learning_rate or defaults.learning_rate,
         epochs=deviations.epochs or defaults.epochs,
         max_steps=deviations.max_steps,
-        batch_size=deviations.batch_size or config.training.batch_size,
+        batch_size=deviations.batch_size or training.batch_size,
         max_tokens=config.bases[deviations.base].max_model_tokens,
-        eval_fraction=config.training.eval_fraction,
-        patience=config.training.patience,
+        eval_fraction=training.eval_fraction,
+        patience=training.patience,
         seed=config.seed,
+        rslora=training.rslora,
+        logs=str(logs) if logs and training.tensorboard else None,
+        report_to=tuple(training.report_to),
+        load_in_4bit=config.bases[deviations.base].load_in_4bit,
     )
 
 

@@ -69,11 +69,10 @@ class BoxClient:
         assert text is None or isinstance(text, str)
         return text
 
-    async def run_tests(self, ids: Sequence[str], *, timeout_s: float | None = None, hash_seed: int = 0) -> TestRun:
+    async def run_tests(self, ids: Sequence[str], *, timeout_s: float | None = None) -> TestRun:
         """See `forge.seams.Sandbox.run_tests`."""
         async with self._slots:
-            request = {"op": "tests", "ids": list(ids), "timeout_s": timeout_s, "hash_seed": hash_seed}
-            answer = await self._ask(request, self._seconds(timeout_s))
+            answer = await self._ask({"op": "tests", "ids": list(ids), "timeout_s": timeout_s}, self._seconds(timeout_s))
         return TestRun.model_validate(answer)
 
     async def close(self) -> None:

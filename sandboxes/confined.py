@@ -35,21 +35,36 @@ class ConfinedProvider:
     def __init__(self, folder: Path | None = None) -> None:
         """Boxes work in a new folder below `folder` (the system's temporary folder by default)."""
         self._parent = Path(tempfile.gettempdir()) if folder is None else folder
-        self._folder: Path | None = None
-        self._zygote = Zygote(self._launch, self.name)
+        self._servers: dict[int, _ForkServer] = {}
 
-    async def open(self, tree: Path, *, limits: Limits, run_id: str, environment: Environment | None = None) -> Sandbox:
+    async def open(self, tree: Path, *, limits: Limits, run_id: str, environment: Environment | None = None, hash_seed: int = 0) -> Sandbox:
         """See `forge.seams.SandboxProvider.open`."""
         if environment is not None:
             raise SandboxError("a confined box runs practice repositories only, in forge's own Python; install bubblewrap or Docker")
-        return await self._zygote.open(tree, limits)
+        server = self._servers.setdefault(hash_seed, _ForkServer(self._parent, self.name, hash_seed))
+        return await server.zygote.open(tree, limits, hash_seed=hash_seed)
 
     async def sweep(self) -> int:
         """Remove the folders of owners that died; returns how many."""
         return sweep_folders(_PREFIX, self._parent)
 
     async def close(self) -> None:
-        await self._zygote.close()
+        for server in self._servers.values():
+            await server.close()
+        self._servers.clear()
+
+
+class _ForkServer:
+    """A fork server of one hash seed, and the folder that its boxes work in."""
+
+    def __init__(self, parent: Path, name: str, hash_seed: int) -> None:
+        self._parent = parent
+        self._hash_seed = hash_seed
+        self._folder: Path | None = None
+        self.zygote = Zygote(self._launch, name)
+
+    async def close(self) -> None:
+        await self.zygote.close()
         self._clean()
 
     def _clean(self) -> None:
@@ -66,7 +81,7 @@ class ConfinedProvider:
         self._folder = folder
         variables = {
             "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *extra_path()]),
-            "PYTHONHASHSEED": "0",
+            "PYTHONHASHSEED": str(self._hash_seed),
             "PYTHONDONTWRITEBYTECODE": "1",
             "LANG": "C.UTF-8",
             "PATH": "/usr/bin:/bin",

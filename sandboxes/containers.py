@@ -16,6 +16,8 @@ from sandboxes.local import PROGRAM, extra_path
 from sandboxes.owners import owner_is_dead, owner_mark
 
 OWNER_LABEL, RUN_LABEL = "forge.owner", "forge.run"
+_CLOSED = {"/run": "ro,size=4k", "/var/tmp": "ro,size=4k"}
+"""Podman puts file systems without a limit there, beside a read-only root."""
 NOT_LOGGED: Any = {"Type": "none", "Config": {}}
 
 
@@ -28,12 +30,14 @@ def create(
     user: str,
     namespaces: bool,
     mounts: Mapping[str, str],
+    tmpfs: Mapping[str, str],
     limits: Mapping[str, Any],
     path: Sequence[str] | None = None,
+    hash_seed: int = 0,
 ) -> str:
     """Id of a container that removes itself when it ends, not started yet; raises `SandboxError`.
 
-    `mounts` are host path → path, read-only. `limits` are arguments of docker-py's `create_host_config`. With
+    `mounts` are host path → path, read-only, `tmpfs` path → mount options. `limits` are arguments of docker-py's `create_host_config`. With
     `path` are folders to import from beside the program, this Python's own when not given. With
     `namespaces` it may make namespaces and mount in them, which the boxes it holds then give up; see `inside.seccomp`.
     """
@@ -50,6 +54,7 @@ def create(
             auto_remove=True,
             log_config=NOT_LOGGED,
             security_opt=_security(client, namespaces=namespaces),
+            tmpfs={**tmpfs, **_CLOSED},
             **limits,
         )
         if namespaces:
@@ -58,7 +63,7 @@ def create(
             image.tag,
             list(command),
             user=user,
-            environment=_environment(image, extra_path() if path is None else path),
+            environment=_environment(image, extra_path() if path is None else path, hash_seed),
             labels={LABEL: "box", RUN_LABEL: run_id, OWNER_LABEL: owner_mark()},
             stdin_open=True,
             working_dir="/",
@@ -109,9 +114,12 @@ def _security(client: docker.DockerClient, *, namespaces: bool) -> list[str]:
         options.append("seccomp=unconfined")
         if any("apparmor" in option for option in client.info().get("SecurityOptions") or []):
             options.append("apparmor=unconfined")
+        # Podman knows no MaskedPaths in Docker's language.
+        if any("Podman" in part["Name"] for part in client.version().get("Components") or []):
+            options.append("unmask=ALL")
     return options
 
 
-def _environment(image: Image, path: Sequence[str]) -> dict[str, str]:
-    variables = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8", "TMPDIR": "/forge/trees"}
+def _environment(image: Image, path: Sequence[str], hash_seed: int) -> dict[str, str]:
+    variables = {"PYTHONHASHSEED": str(hash_seed), "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8", "TMPDIR": "/forge/trees"}
     return variables | ({"PYTHONPATH": os.pathsep.join([image.program, *path])} if image.mounts else {})

@@ -58,27 +58,27 @@ class DockerProvider:
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="docker")
         self._client: docker.DockerClient | None = None
         self._image: Image | None = None
-        self._zygote = Zygotes(self._launch, self.name, own_program(), FORK_SERVER)
+        self._zygotes = Zygotes(self._launch, self.name, own_program(), FORK_SERVER)
         self._pool: ContainerPool | None = None
         self.refused_shared = ""
 
-    async def open(self, tree: Path, *, limits: Limits, run_id: str, environment: Environment | None = None) -> Sandbox:
+    async def open(self, tree: Path, *, limits: Limits, run_id: str, environment: Environment | None = None, hash_seed: int = 0) -> Sandbox:
         """See `forge.seams.SandboxProvider.open`. Containers carry `run_id` and their owner as labels."""
         self._run_id = run_id
         if self._way != "single":
             try:
-                box = await self._zygote.open(tree, limits, environment)
+                box = await self._zygotes.open(tree, limits, environment, hash_seed)
                 self._way = "shared"
                 return box
             except SandboxError as error:
                 if self._way == "shared":
                     raise
-                await self._zygote.close()
+                await self._zygotes.close()
                 self._way, self.refused_shared = "single", str(error)
         if self._pool is None:
             client, image = await self._call(self._ready)
             self._pool = ContainerPool(client, image, self._threads, ahead=self._ahead)
-        return await self._pool.open(tree, limits, run_id, environment)
+        return await self._pool.open(tree, limits, run_id, environment, hash_seed)
 
     async def sweep(self) -> int:
         """Remove containers and folders whose owner process died; returns how many."""
@@ -88,7 +88,7 @@ class DockerProvider:
     async def close(self) -> None:
         if self._pool is not None:
             await self._pool.close()
-        await self._zygote.close()
+        await self._zygotes.close()
         if self._client is not None:
             self._client.close()
             self._client = None
@@ -144,11 +144,12 @@ class DockerProvider:
                     namespaces=True,
                     mounts={str(folder): "/forge/control"},
                     path=program.path,
+                    hash_seed=program.hash_seed,
+                    tmpfs={"/tmp": "ro,size=1m,mode=1777", "/forge/trees": f"size={_TREES_BYTES},mode=1777"},
                     limits={
                         "mem_limit": _SHARED_MEMORY,
                         "memswap_limit": _SHARED_MEMORY,
                         "pids_limit": _SHARED_PIDS,
-                        "tmpfs": {"/tmp": "ro,size=1m,mode=1777", "/forge/trees": f"size={_TREES_BYTES},mode=0755,uid={uid},gid={uid}"},
                     },
                 )
                 containers.start(client, container)

@@ -83,9 +83,11 @@ class Shelf:
         """See `forge.seams.Environments.build`. A requirement that has no wheel is left out and named in `lacking`."""
         name = _id(spec)
         with self._locked(name):
-            kept = self._kept(name) or self._made(name, spec, spec.requirements)
-        self._evict()
-        return kept.model_copy(update={"roots": tuple(roots)})
+            kept = self._kept(name)
+            found = kept or self._made(name, spec, spec.requirements)
+        if kept is None:
+            self._evict()
+        return found.model_copy(update={"roots": tuple(roots)})
 
     def find(self, environment: Environment) -> Environment:
         """See `forge.seams.Environments.find`."""

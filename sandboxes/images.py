@@ -27,6 +27,8 @@ from sandboxes.local import ETC, PROGRAM, SYSTEM, seen_folders
 LABEL = "forge"
 _USERS = "root:x:0:0::/:/bin/false\nwork:x:1000:1000::/tmp:/bin/sh\n"
 _FOLDERS = ("box", "box/work", "box/tmp", "forge", "forge/stage", "forge/trees", "forge/control", "tmp", "etc", "proc", "dev", "sys")
+_WRITABLE = ("box", "tmp", "forge/trees")
+"""runc gives a tmpfs the mode of the image's folder that it covers, whatever mode is asked for."""
 _PURE = ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments")
 
 
@@ -67,7 +69,7 @@ def slim_image(client: docker.DockerClient) -> Image:
         [
             f"FROM {base}",
             f"COPY site /usr/local/lib/python{version}/site-packages/",
-            "RUN mkdir -p /box/work /box/tmp /forge/stage /forge/trees /forge/control && chmod 1777 /box /box/work /box/tmp",
+            "RUN mkdir -p /box/work /box/tmp /forge/stage /forge/trees /forge/control && chmod 1777 /box /box/work /box/tmp /forge/trees",
             f"LABEL {LABEL}=image",
         ]
     )
@@ -110,7 +112,7 @@ def _layout(links: dict[str, str]) -> bytes:
 def _add(archive: tarfile.TarFile, name: str, kind: bytes, *, content: bytes = b"", target: str = "") -> None:
     member = tarfile.TarInfo(name)
     member.type, member.linkname, member.size = kind, target, len(content)
-    member.mode = 0o644 if kind == tarfile.REGTYPE else 0o1777 if name.startswith(("box", "tmp")) else 0o755
+    member.mode = 0o644 if kind == tarfile.REGTYPE else 0o1777 if name.startswith(_WRITABLE) else 0o755
     archive.addfile(member, io.BytesIO(content))
 
 

@@ -39,18 +39,18 @@ class LocalProvider:
     trusted_only = False
 
     def __init__(self) -> None:
-        self._zygote = Zygotes(launch, self.name, own_program(), FORK_SERVER)
+        self._zygotes = Zygotes(launch, self.name, own_program(), FORK_SERVER)
 
-    async def open(self, tree: Path, *, limits: Limits, run_id: str, environment: Environment | None = None) -> Sandbox:
+    async def open(self, tree: Path, *, limits: Limits, run_id: str, environment: Environment | None = None, hash_seed: int = 0) -> Sandbox:
         """See `forge.seams.SandboxProvider.open`. `run_id` is not needed: nothing of a box outlives its owner."""
-        return await self._zygote.open(tree, limits, environment)
+        return await self._zygotes.open(tree, limits, environment, hash_seed)
 
     async def sweep(self) -> int:
         """Always 0: the kernel ends a dead owner's boxes, and their files were never on a disk."""
         return 0
 
     async def close(self) -> None:
-        await self._zygote.close()
+        await self._zygotes.close()
 
 
 def own_program() -> Program:
@@ -106,7 +106,7 @@ def _namespaces() -> list[str]:
 def _environment(program: Program) -> list[str]:
     variables = {
         "PYTHONPATH": os.pathsep.join(["/forge/program", *program.path]),
-        "PYTHONHASHSEED": "0",
+        "PYTHONHASHSEED": str(program.hash_seed),
         "PYTHONDONTWRITEBYTECODE": "1",
         "LANG": "C.UTF-8",
         "TMPDIR": "/forge/trees",

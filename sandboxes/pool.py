@@ -23,6 +23,7 @@ from sandboxes import containers
 from sandboxes.client import BoxClient, command_slots
 from sandboxes.images import Image
 from sandboxes.inside.isolate import hard_pids
+from sandboxes.inside.wire import Message
 from sandboxes.zygote import order, tar_of
 
 _READY_S = 60.0
@@ -49,13 +50,13 @@ class ContainerPool:
         self._ahead = ahead
         self._slots = command_slots()
         self._open: set[BoxClient] = set()
-        self._waiting: dict[tuple[str, str], deque[asyncio.Future[_Started]]] = {}
+        self._waiting: dict[tuple[str, str, int], deque[asyncio.Future[_Started]]] = {}
 
-    async def open(self, tree: Path, limits: Limits, run_id: str, environment: Environment | None = None) -> BoxClient:
+    async def open(self, tree: Path, limits: Limits, run_id: str, environment: Environment | None = None, hash_seed: int = 0) -> BoxClient:
         """A fresh container with a copy of `tree`; raises `SandboxError`."""
-        queue = self._waiting.setdefault((run_id, limits.content_hash()), deque())
+        queue = self._waiting.setdefault((run_id, limits.content_hash(), hash_seed), deque())
         while len(queue) <= self._ahead:
-            queue.append(asyncio.get_running_loop().run_in_executor(self._threads, self._start, limits, run_id))
+            queue.append(asyncio.get_running_loop().run_in_executor(self._threads, self._start, limits, run_id, hash_seed))
         started = await queue.popleft()
         reader = asyncio.StreamReader()
         errors = bytearray()
@@ -72,7 +73,7 @@ class ContainerPool:
         self._open.add(box)
         try:
             await box.expect_ready(_READY_S)
-            await box.send_bytes(*await asyncio.to_thread(_first_message, tree, limits, environment))
+            await box.send_bytes(*await asyncio.to_thread(_first_message, tree, order(limits, environment, hash_seed)))
             await box.expect_ready(_READY_S)
         except (SandboxError, OSError) as error:
             await box.close()
@@ -92,11 +93,20 @@ class ContainerPool:
                 await asyncio.get_running_loop().run_in_executor(self._threads, containers.remove, self._client, started.container)
         self._waiting.clear()
 
-    def _start(self, limits: Limits, run_id: str) -> _Started:
+    def _start(self, limits: Limits, run_id: str, hash_seed: int) -> _Started:
         command = [self._image.python, *["-s", "-P", "-B", "-m", "inside", "single"]]
         client = self._client
         container = containers.create(
-            client, self._image, command, run_id=run_id, user="0:0", namespaces=False, mounts={}, limits=_limits(limits)
+            client,
+            self._image,
+            command,
+            run_id=run_id,
+            user="0:0",
+            namespaces=False,
+            mounts={},
+            tmpfs={"/box": f"size={limits.disk_bytes},mode=0777,exec", "/tmp": "size=16m,mode=1777,exec", "/forge/trees": "size=1m"},
+            limits=_limits(limits),
+            hash_seed=hash_seed,
         )
         stream = None
         try:
@@ -129,11 +139,11 @@ async def _pump(source: asyncio.StreamReader, target: asyncio.StreamReader, erro
         target.feed_eof()
 
 
-def _first_message(tree: Path, limits: Limits, environment: Environment | None) -> tuple[dict[str, Any], bytes]:
+def _first_message(tree: Path, orders: Message) -> tuple[dict[str, Any], bytes]:
     fd = tar_of(tree)
     with open(fd, "rb") as file:
         body = file.read()
-    return {"op": "tree", "tree_bytes": len(body), **order(limits, environment)}, body
+    return {"op": "tree", "tree_bytes": len(body), **orders}, body
 
 
 def _limits(limits: Limits) -> dict[str, Any]:
@@ -144,5 +154,4 @@ def _limits(limits: Limits) -> dict[str, Any]:
         "memswap_limit": memory,
         "pids_limit": hard_pids(limits.pids) + 1,
         "shm_size": "16m",
-        "tmpfs": {"/box": f"size={limits.disk_bytes},mode=0777,exec", "/tmp": "size=16m,mode=1777,exec", "/forge/trees": "size=1m"},
     }

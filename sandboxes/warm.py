@@ -1,4 +1,4 @@
-"""Fork servers by whose Python they are: forge's own, and those of environments that can hold one.
+"""Fork servers by whose Python they are, forge's own or an environment's that can hold one, and by its hash seed.
 
 A run of tests in an environment takes most of its time to start Python and to import pytest. A server under that very Python
 has both done and forks each run. It reads no path file of a package and runs no code of a repository; what it imports is pytest.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -18,18 +18,19 @@ from forge.records import Environment, Limits
 from sandboxes.client import BoxClient
 from sandboxes.zygote import Launched, Zygote
 
-KEPT = 3
-"""Servers of environments that are kept; each takes about 60 MB."""
+KEPT = 6
+"""Servers that are kept beside the first; each takes about 60 MB."""
 LEAST_PYTHON, LEAST_PYTEST = (3, 11), 8
 """What the program inside needs."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """The command that a fork server is started with, and the folders that it imports from beside its own."""
+    """The command that a fork server is started with, the folders that it imports from beside its own, and its PYTHONHASHSEED."""
 
     words: tuple[str, ...]
     path: tuple[str, ...]
+    hash_seed: int = 0
 
 
 LaunchProgram = Callable[[Program, IO[bytes]], Awaitable[Launched]]
@@ -47,46 +48,44 @@ def program_of(environment: Environment, fork_server: tuple[str, ...]) -> Progra
 
 
 class Zygotes:
-    """The fork servers of one provider. Servers of environments start when first asked for; idle ones go, least used first."""
+    """The fork servers of one provider. Each starts when first asked for; idle ones go, least used first."""
 
     def __init__(self, launch: LaunchProgram, name: str, own: Program, fork_server: tuple[str, ...]) -> None:
+        """`own` is the program of forge's own Python; its server is always kept."""
         self._launch = launch
         self._name = name
         self._fork_server = fork_server
-        self._own = Zygote(functools.partial(launch, own), name)
-        self._warm: OrderedDict[str, Zygote] = OrderedDict()
+        self._own = own
+        self._servers: OrderedDict[Program, Zygote] = OrderedDict()
         self._cold: set[str] = set()
 
-    async def open(self, tree: Path, limits: Limits, environment: Environment | None = None) -> BoxClient:
+    async def open(self, tree: Path, limits: Limits, environment: Environment | None = None, hash_seed: int = 0) -> BoxClient:
         """A fresh box with a copy of `tree`, of the warmest server there is for it; raises `SandboxError`."""
-        zygote = await self._warmest(environment)
-        if zygote is not None and environment is not None:
+        warm = None if environment is None or environment.id in self._cold else program_of(environment, self._fork_server)
+        if warm is not None and environment is not None:
+            zygote = await self._server(replace(warm, hash_seed=hash_seed))
             try:
-                return await zygote.open(tree, limits, environment)
+                return await zygote.open(tree, limits, environment, hash_seed)
             except SandboxError:
                 if zygote.served:
                     raise
                 # It never made a box: this environment cannot hold the program.
                 self._cold.add(environment.id)
                 await zygote.close()
-        return await self._own.open(tree, limits, environment)
+        # A box of an environment without a server starts an interpreter for each run, whatever its server's own seed is.
+        zygote = await self._server(replace(self._own, hash_seed=hash_seed if environment is None else 0))
+        return await zygote.open(tree, limits, environment, hash_seed)
 
     async def close(self) -> None:
         """End every server and its boxes."""
-        for zygote in (self._own, *self._warm.values()):
-            await zygote.close()
-        self._warm.clear()
+        while self._servers:
+            await self._servers.popitem()[1].close()
 
-    async def _warmest(self, environment: Environment | None) -> Zygote | None:
-        if environment is None or environment.id in self._cold:
-            return None
-        program = program_of(environment, self._fork_server)
-        if program is None:
-            return None
-        if environment.id not in self._warm:
-            self._warm[environment.id] = Zygote(functools.partial(self._launch, program), self._name)
-        self._warm.move_to_end(environment.id)
-        idle = [name for name, zygote in self._warm.items() if name != environment.id and not zygote.busy]
-        for name in idle[: max(0, len(self._warm) - KEPT)]:
-            await self._warm.pop(name).close()
-        return self._warm[environment.id]
+    async def _server(self, program: Program) -> Zygote:
+        if program not in self._servers:
+            self._servers[program] = Zygote(functools.partial(self._launch, program), self._name)
+        self._servers.move_to_end(program)
+        idle = [kept for kept, zygote in self._servers.items() if kept not in (program, self._own) and not zygote.busy]
+        for kept in idle[: max(0, len(self._servers) - 1 - KEPT)]:
+            await self._servers.pop(kept).close()
+        return self._servers[program]

@@ -57,13 +57,13 @@ class Zygote:
         """Whether it has boxes, or is asked for one."""
         return self._opening > 0 or (self._server is not None and self._server.in_use())
 
-    async def open(self, tree: Path, limits: Limits, environment: Environment | None = None) -> BoxClient:
-        """A fresh box with a copy of `tree`; raises `SandboxError`."""
+    async def open(self, tree: Path, limits: Limits, environment: Environment | None = None, hash_seed: int = 0) -> BoxClient:
+        """A fresh box with a copy of `tree`; raises `SandboxError`. The server must have been started with this hash seed."""
         self._opening += 1
         try:
             server = await self._running()
             try:
-                box = await server.open(tree, limits, environment)
+                box = await server.open(tree, limits, environment, hash_seed)
             except OSError as error:
                 raise SandboxError(f"the {self._name} fork server is gone ({error}){server.last_words()}; open a fresh box") from error
         finally:
@@ -123,10 +123,11 @@ def spawn(argv_for: Callable[[int], list[str]], errors: IO[bytes], env: dict[str
     return Launched(control, stop)
 
 
-def order(limits: Limits, environment: Environment | None) -> Message:
+def order(limits: Limits, environment: Environment | None, hash_seed: int) -> Message:
     """What a box is told of itself; see `inside.box.Order`."""
     fields = {"interpreter", "roots", "plugins"}
-    return {"limits": limits.model_dump(), "runtime": None if environment is None else environment.model_dump(include=fields)}
+    runtime = None if environment is None else environment.model_dump(include=fields)
+    return {"limits": limits.model_dump(), "runtime": runtime, "hash_seed": hash_seed}
 
 
 class _Server:
@@ -168,7 +169,7 @@ class _Server:
         text = self._errors.read()[-2000:].decode("utf-8", "replace").strip()
         return f": {text.splitlines()[-1]}" if text else ""
 
-    async def open(self, tree: Path, limits: Limits, environment: Environment | None) -> BoxClient:
+    async def open(self, tree: Path, limits: Limits, environment: Environment | None, hash_seed: int) -> BoxClient:
         """A fresh box with a copy of `tree` as it is now, whose content goes over once."""
         name, key = uuid.uuid4().hex[:12], tree_key(tree)
         self._users[key] = self._users.get(key, 0) + 1
@@ -176,7 +177,7 @@ class _Server:
         try:
             with theirs:
                 await self._have(key, tree)
-                await self._send({"op": "open", "box": name, "key": key, **order(limits, environment)}, theirs.fileno())
+                await self._send({"op": "open", "box": name, "key": key, **order(limits, environment, hash_seed)}, theirs.fileno())
             reader, writer = await asyncio.open_unix_connection(sock=mine)
         except BaseException:
             mine.close()

@@ -17,7 +17,7 @@ from forge.config.mining import (
     PrivacyConfig,
     SplitConfig,
 )
-from forge.config.models import BaseModelConfig, ServeConfig, StageConfig, TrainingConfig
+from forge.config.models import BaseModelConfig, DpoConfig, ServeConfig, StageConfig, TrainingConfig
 from forge.config.run import AgentConfig, ForgeConfig, RayConfig, RoundsConfig, SandboxConfig
 from forge.config.section import Section
 from forge.config.sources import HistoryConfig, InjectConfig, PracticeConfig, TasksConfig, TeacherConfig
@@ -26,6 +26,7 @@ __all__ = [
     "AgentConfig",
     "BaseModelConfig",
     "ContaminationConfig",
+    "DpoConfig",
     "DuplicatesConfig",
     "EnrichConfig",
     "ForgeConfig",

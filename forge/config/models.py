@@ -34,6 +34,17 @@ class StageConfig(Section):
     max_answer_tokens: int | None = Field(None, ge=1)
 
 
+class DpoConfig(Section):
+    """What deviates when preferences are trained on: far smaller steps, one pass (arXiv 2305.18290, appendix B; Zephyr, 2310.16944)."""
+
+    beta: float = Field(0.1, gt=0.0)
+    """How strongly an adapter keeps to the base."""
+    learning_rate: float = Field(5e-6, gt=0)
+    epochs: float = Field(1.0, gt=0)
+    start: Literal["base", "promoted"] = "promoted"
+    """`promoted`: the weights of the stage's promoted adapter, where there is one of the same rank, are gone on from."""
+
+
 class TrainingConfig(Section):
     backend: Literal["auto", "unsloth", "trl"] = "auto"
     """`auto`: Unsloth when CUDA is there, TRL with PEFT otherwise."""
@@ -47,6 +58,21 @@ class TrainingConfig(Section):
     """CPU threads of the training worker; ignored on CUDA."""
     gpus: float = Field(0.0, ge=0.0)
     """Ray GPUs that the training worker holds."""
+    rslora: bool = False
+    """Scale by alpha / √rank in place of alpha / rank, which keeps high ranks learning (arXiv 2312.03732)."""
+    tensorboard: bool = True
+    """Losses to the workspace's folder `tensorboard`."""
+    report_to: list[Literal["wandb", "mlflow"]] = []
+    """Other trackers; their packages and keys are yours to provide."""
+    data: str = ""
+    """`forge train`: folder of a mined set, or of <stage>/*.parquet."""
+    only: list[str] = []
+    """`forge train`: stages to train, all that have rows when empty."""
+    method: Literal["sft", "dpo"] = "sft"
+    """`forge train`: `dpo` trains on preferences."""
+    combined: bool = False
+    """`forge train`: one adapter over all stages, from the same rows, in place of one a stage."""
+    dpo: DpoConfig = DpoConfig()
 
 
 class ServeConfig(Section):

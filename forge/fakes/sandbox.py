@@ -34,12 +34,20 @@ class FakeProvider:
         self._programs = programs or _no_program
         self._broken = broken
 
-    async def open(self, tree: Path, *, limits: Limits, run_id: str, environment: Environment | None = None) -> Sandbox:  # noqa: ARG002
+    async def open(
+        self,
+        tree: Path,
+        *,
+        limits: Limits,  # noqa: ARG002
+        run_id: str,  # noqa: ARG002
+        environment: Environment | None = None,  # noqa: ARG002
+        hash_seed: int = 0,
+    ) -> Sandbox:
         """See `forge.seams.SandboxProvider.open`."""
         if self._broken > 0:
             self._broken -= 1
             raise SandboxError("the fake provider was told to fail; open a fresh box")
-        box = FakeSandbox(_files_of(tree), self._programs)
+        box = FakeSandbox(_files_of(tree), self._programs, hash_seed)
         self.opened.append(box)
         return box
 
@@ -54,8 +62,9 @@ class FakeProvider:
 class FakeSandbox:
     """Implements `forge.seams.Sandbox`. `die()` makes it behave like a box whose container was killed."""
 
-    def __init__(self, files: Mapping[str, str], programs: Programs | None = None) -> None:
+    def __init__(self, files: Mapping[str, str], programs: Programs | None = None, hash_seed: int = 0) -> None:
         self.files = dict(files)
+        self.hash_seed = hash_seed
         self._programs = programs or _no_program
         self._over = ""
 
@@ -81,7 +90,7 @@ class FakeSandbox:
         self._check()
         return self.files.get(path)
 
-    async def run_tests(self, ids: Sequence[str], *, timeout_s: float | None = None, hash_seed: int = 0) -> TestRun:  # noqa: ARG002
+    async def run_tests(self, ids: Sequence[str], *, timeout_s: float | None = None) -> TestRun:  # noqa: ARG002
         self._check()
         began = time.monotonic()
         outcomes: dict[str, str] = {}

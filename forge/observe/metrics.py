@@ -26,6 +26,9 @@ ROUND = "round"
 HELDOUT = "heldout_pass_at_1"
 """Share of held-out tasks solved at the last evaluated step; tag: step."""
 
+LOSS = "training_loss"
+"""Mean loss of the last steps, in nats an answer token; tag: stage."""
+
 
 def log_rollout(tracker: Tracker, trajectory: Trajectory) -> None:
     """Count one finished rollout and its tokens."""

@@ -122,10 +122,10 @@ class PhaseProgress:
         rate = (last_done - first_done) / (last_time - first_time)
         assert self._total is not None
         unit = f" {self._unit}" if self._unit else ""
-        return [
-            f"{rate:,.1f}{unit}/s" if rate < 100 else f"{rate:,.0f}{unit}/s",
-            f"{clock(max(0.0, self._total - self._done) / rate)} left",
-        ]
+        left = f"{clock(max(0.0, self._total - self._done) / rate)} left"
+        if rate < 0.05:
+            return [left]
+        return [f"{rate:,.1f}{unit}/s" if rate < 100 else f"{rate:,.0f}{unit}/s", left]
 
 
 def to_stream(stream: TextIO) -> Callable[[str], None]:

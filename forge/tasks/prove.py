@@ -59,17 +59,15 @@ class Prover:
     async def gold(self, candidate: Candidate) -> Runs:
         """The tests' runs with gold in place. The same for all bugs planted into one tree, so it may be kept."""
         files = (*candidate.broken, *candidate.gold, *candidate.tests)
-        async with self._box(candidate) as box:
-            return await self._run(box, _test_files(candidate), files, lambda run: run.complete)
+        return await self._run(candidate, _test_files(candidate), files, lambda run: run.complete)
 
     async def prove(self, candidate: Candidate, side: Side, gold: Runs | None = None, visibility: Visibility | None = None) -> Task | Drop:
         """The task, or why it is none. Raises `SandboxError` when a box, not the candidate, failed."""
         where = candidate.commit or f"{candidate.gold[0].path}:{candidate.operator}"
-        async with self._box(candidate) as box:
-            try:
-                return await self._proven(box, candidate, side, gold, visibility)
-            except TaskError as error:
-                return Drop(sha=where, reason=str(error))
+        try:
+            return await self._proven(candidate, side, gold, visibility)
+        except TaskError as error:
+            return Drop(sha=where, reason=str(error))
 
     async def notice(self, candidate: Candidate, gold: Runs, visibility: Visibility, tests: Sequence[str] = ()) -> str:
         """Why a single run says that the tests do not notice these bugs as they should; empty when they do.
@@ -78,8 +76,7 @@ class Prover:
         """
         if reason := _unfit(gold):
             return reason
-        async with self._box(candidate) as box:
-            before = await self._without_gold(box, candidate, gold, lambda _: False, tests)
+        before = await self._without_gold(candidate, lambda _: False, _limit(gold), tests)
         if tests:
             first = before.runs[0]
             passing = {name: outcome for name, outcome in gold.runs[0].outcomes.items() if name not in tests}
@@ -94,12 +91,13 @@ class Prover:
             await box.write(candidate.tests)
             return parse(await box.run(command(source, _test_files(candidate))))
 
-    async def _proven(self, box: Sandbox, candidate: Candidate, side: Side, gold: Runs | None, visibility: Visibility | None) -> Task:
-        """The task; `box` is a fresh one. Raises `TaskError` with the reason why it is none."""
+    async def _proven(self, candidate: Candidate, side: Side, gold: Runs | None, visibility: Visibility | None) -> Task:
+        """The task. Raises `TaskError` with the reason why it is none."""
+        first: Runs | None = None
         if gold is None:
             # Most commits that are no tasks change nothing that tests notice: one run says so.
-            first = await self._run(box, _test_files(candidate), (*candidate.broken, *candidate.tests), lambda _: False)
-            _refuse(NOTHING_FAILS if _all_pass(first.runs[0]) else "")
+            first = await self._without_gold(candidate, lambda _: False)
+            _refuse(NOTHING_FAILS if _all_pass(first.runs[0]) else _unsound(first))
         after = gold or await self.gold(candidate)
         _refuse(_unfit(after))
 
@@ -107,40 +105,39 @@ class Prover:
         def worth_repeating(run: TestRun) -> bool:
             return _fails(after, run) and not (visibility and visibility.refusal(run, after.runs[0]))
 
-        before = await self._without_gold(box, candidate, after, worth_repeating)
+        before = await self._without_gold(candidate, worth_repeating, _limit(after), first=first)
         _refuse(_unsound(before) or (visibility.refusal(before.runs[0], after.runs[0]) if visibility else ""))
         verdict = compare(before.runs, after.runs)
         if verdict.reason == NOTHING_KEPT and candidate.suite and (kept := await self._always_passing(candidate)):
             verdict = verdict.model_copy(update={"pass_to_pass": kept, "reason": ""})
         _refuse(verdict.reason)
         task = _task(candidate, side, verdict, before, after)
-        return task.model_copy(update={"twins": await self._twins(box, candidate, task, after)})
+        return task.model_copy(update={"twins": await self._twins(candidate, task, after)})
 
-    async def _twins(self, box: Sandbox, candidate: Candidate, task: Task, after: Runs) -> tuple[Twin, ...]:
-        """The task's twins that are proven; `box` has run without gold and ends with it."""
+    async def _twins(self, candidate: Candidate, task: Task, after: Runs) -> tuple[Twin, ...]:
+        """The task's twins that are proven."""
         wanted = twins_of(task.tests, task.fail_to_pass)
         if candidate.origin == "commit":
-            return await self._failing(box, task.gold, task.tests, (*task.fail_to_pass, *task.pass_to_pass), wanted, _limit(after))
+            return await self._failing(candidate, (*task.fail_to_pass, *task.pass_to_pass), wanted, _limit(after))
         # With gold in place every planted bug leaves this very state: its tests' twins are proven once for all of them.
         key = candidate.tree, tuple(edit.path for edit in candidate.tests)
         if key not in self._proven_twins or (self._proven_twins[key].done() and self._proven_twins[key].exception()):
             passing = [name for name, outcome in after.runs[0].outcomes.items() if outcome == "passed"]
             every = every_twin(task.tests, passing)
-            self._proven_twins[key] = asyncio.ensure_future(self._failing(box, task.gold, task.tests, passing, every, _limit(after)))
+            self._proven_twins[key] = asyncio.ensure_future(self._failing(candidate, passing, every, _limit(after)))
         proven = set(await asyncio.shield(self._proven_twins[key]))
         return tuple(twin for twin in wanted if twin in proven)
 
-    async def _failing(
-        self, box: Sandbox, gold: Sequence[FileEdit], tests: Sequence[FileEdit], ids: Sequence[str], twins: Sequence[Twin], limit: float
-    ) -> tuple[Twin, ...]:
+    async def _failing(self, candidate: Candidate, ids: Sequence[str], twins: Sequence[Twin], limit: float) -> tuple[Twin, ...]:
         """Twins that fail with gold while all of these hidden tests pass beside them."""
-        own = {edit.path for edit in tests}
+        own = {edit.path for edit in candidate.tests}
         asked = [id_ for id_ in ids if id_.partition("::")[0] in own]
         if not twins:
             return ()
-        exam = arrange(tests, asked, twins, random.Random(len(asked)))
-        await box.write((*gold, *exam.files))
-        run = await box.run_tests([*(exam.stand_ins.get(id_, id_) for id_ in asked), *exam.twins], timeout_s=4 * limit)
+        exam = arrange(candidate.tests, asked, twins, random.Random(len(asked)))
+        async with self._box(candidate) as box:
+            await box.write((*candidate.broken, *candidate.gold, *exam.files))
+            run = await box.run_tests([*(exam.stand_ins.get(id_, id_) for id_ in asked), *exam.twins], timeout_s=4 * limit)
         if not run.complete or any(run.outcomes.get(exam.stand_ins.get(id_, id_)) != "passed" for id_ in asked):
             return ()
         bad = {twin for id_, twin in exam.twins.items() if run.outcomes.get(id_) != "failed"}
@@ -150,41 +147,53 @@ class Prover:
         """Ids of the rest of the suite that pass in both states: what a patch must not break when its own tests say nothing."""
         passing: list[set[str]] = []
         for files in ((*candidate.broken, *candidate.gold, *candidate.tests), (*candidate.broken, *candidate.tests)):
-            async with self._box(candidate) as box:
-                run = (await self._run(box, candidate.suite, files, lambda _: False)).runs[0]
+            run = (await self._run(candidate, candidate.suite, files, lambda _: False)).runs[0]
             passing.append({name for name, outcome in run.outcomes.items() if outcome == "passed"} if run.complete else set())
         return tuple(sorted(passing[0] & passing[1]))
 
     async def _without_gold(
         self,
-        box: Sandbox,
         candidate: Candidate,
-        after: Runs,
         worth_repeating: Callable[[TestRun], bool],
+        timeout_s: float | None = None,
         tests: Sequence[str] = (),
+        first: Runs | None = None,
     ) -> Runs:
         files = (*candidate.broken, *candidate.tests)
-        return await self._run(box, tests or _test_files(candidate), files, worth_repeating, _limit(after))
+        return await self._run(candidate, tests or _test_files(candidate), files, worth_repeating, timeout_s, first)
 
     async def _run(
         self,
-        box: Sandbox,
+        candidate: Candidate,
         tests: Sequence[str],
         files: Sequence[FileEdit],
         worth_repeating: Callable[[TestRun], bool],
         timeout_s: float | None = None,
+        first: Runs | None = None,
     ) -> Runs:
+        """A run in a fresh box, and if it is worth it more of them, each with another hash seed. `first` is the first where it is known."""
         start = time.monotonic()
-        await box.write(files)
-        runs = [await box.run_tests(tests, timeout_s=timeout_s)]
+        runs = [await self._once(candidate, tests, files, timeout_s, 0)] if first is None else list(first.runs)
         if worth_repeating(runs[0]):
-            runs += [await box.run_tests(tests, timeout_s=timeout_s, hash_seed=seed) for seed in range(1, self._count)]
-        return Runs(runs=tuple(runs), seconds=time.monotonic() - start)
+            runs += [await self._once(candidate, tests, files, timeout_s, seed) for seed in range(1, self._count)]
+        return Runs(runs=tuple(runs), seconds=time.monotonic() - start + (first.seconds if first else 0.0))
+
+    async def _once(
+        self, candidate: Candidate, tests: Sequence[str], files: Sequence[FileEdit], timeout_s: float | None, hash_seed: int
+    ) -> TestRun:
+        async with self._box(candidate, hash_seed) as box:
+            await box.write(files)
+            return await box.run_tests(tests, timeout_s=timeout_s)
 
     @asynccontextmanager
-    async def _box(self, candidate: Candidate) -> AsyncIterator[Sandbox]:
-        tree = self._trees(candidate.tree)
-        box = await self._provider.open(tree, limits=self._limits, run_id=self._run_id, environment=candidate.environment)
+    async def _box(self, candidate: Candidate, hash_seed: int = 0) -> AsyncIterator[Sandbox]:
+        box = await self._provider.open(
+            self._trees(candidate.tree),
+            limits=self._limits,
+            run_id=self._run_id,
+            environment=candidate.environment,
+            hash_seed=hash_seed,
+        )
         try:
             yield box
         finally:

@@ -16,7 +16,8 @@ MAX_DEFINITION = 12
 """Lines of a helper outside the test that are still shown."""
 MAX_TOLD = 240
 """Characters of an exception's message that are told."""
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]*(?:\.\.\.[0-9a-fA-F]*(?=>))?|(?<=\.\.\.)[0-9a-fA-F]+(?=>)")
+"""Memory addresses, whole or as pytest shortens them: they differ from run to run."""
 _NOT_RAISED = re.compile(r"DID NOT RAISE.*?(\w+)(?:'>)?\s*$")
 
 

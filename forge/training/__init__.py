@@ -1,8 +1,10 @@
-"""Examples in, LoRA adapters out: one adapter per stage, each trained from the frozen base.
+"""Examples or preferences in, LoRA adapters out: one adapter per stage, each trained from the frozen base.
 
     base.py         finds a base, hashes its weights, refuses what is no base
     rows.py         examples to token ids and answer masks; the split by lineage
-    sft.py          one supervised run through TRL: early stopping, checkpoints, resume, the saved adapter
+    pairs.py        preferences to token ids
+    run.py          one run of a job: early stopping, checkpoints, resume, less at once when memory ends, the saved adapter
+    methods.py      the ways to train: sft.py (supervised), dpo.py (preferences)
     artefact.py     the adapter folder: written whole, with its result and its canary
     batches.py      batches of rows of nearly equal length
     tail.py         the last layer on answer positions only, on CPU

@@ -13,11 +13,13 @@ from forge.errors import TrainingError
 from forge.records import Record
 from forge.seams import TrainJob, TrainResult
 from forge.store import atomic
+from forge.store.adapters import file_hash
 
 RESULT = "result.json"
 CANARY = "canary.json"
+SEAL = "sha256.json"
 CHECKPOINT_FILES = ("trainer_state.json", "optimizer.pt", "scheduler.pt", "adapter_model.safetensors")
-"""What a checkpoint must hold to go on from it; `trainer_state.json` is written last."""
+"""What a checkpoint must hold, beside the seal that is written last, to go on from it."""
 
 
 class Canary(Record):
@@ -108,12 +110,39 @@ def last_complete_checkpoint(folder: Path) -> Path | None:
     return best
 
 
-def _complete(checkpoint: Path) -> bool:
-    if not all((checkpoint / name).is_file() for name in CHECKPOINT_FILES):
-        return False
+def seal(checkpoint: Path) -> None:
+    """Write the hash of every file of a checkpoint beside them."""
+    hashes = {path.name: file_hash(path) for path in sorted(checkpoint.iterdir()) if path.is_file() and path.name != SEAL}
+    atomic.write_text(checkpoint / SEAL, json.dumps(hashes, indent=1))
+
+
+def start_of(job: TrainJob, base_sha256: str) -> Path | None:
+    """The adapter folder that `job` starts from; raises `TrainingError` when its weights cannot be taken over."""
+    if job.start is None:
+        return None
+    folder = Path(job.start)
     try:
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        done = Done.model_validate_json((folder / RESULT).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{folder} is no adapter of forge's to start {job.stage} from: {error}") from error
+    if done.result.base_sha256 != base_sha256:
+        raise TrainingError(f"the adapter {folder} belongs to another base than {job.base}; start from one of the same base, or from none")
+    if (config.get("r"), config.get("lora_alpha")) != (job.rank, job.alpha):
+        raise TrainingError(
+            f"the adapter {folder} has rank {config.get('r')} and alpha {config.get('lora_alpha')}, {job.stage} asks for {job.rank} and "
+            f"{job.alpha}; set both alike, or start from none"
+        )
+    return folder
+
+
+def _complete(checkpoint: Path) -> bool:
+    try:
+        hashes = json.loads((checkpoint / SEAL).read_text(encoding="utf-8"))
+        if not set(CHECKPOINT_FILES) <= set(hashes) or any(file_hash(checkpoint / name) != known for name, known in hashes.items()):
+            return False
         state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    except ValueError:
+    except (OSError, ValueError):
         return False
     chosen = state.get("best_model_checkpoint")
     return chosen is None or Path(chosen).is_dir()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
+from transformers.integrations import TensorBoardCallback
 
 from forge.errors import TrainingError
+from forge.training import artefact
 from forge.training.progress import Listener, TrainProgress
 
 
@@ -43,3 +46,18 @@ class EvaluateAtEnd(TrainerCallback):
             control.should_evaluate = True
             control.should_save = True
         return control
+
+
+class Seal(TrainerCallback):
+    """Notes the hash of every file of a checkpoint once all are there: only such a one is gone on from."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # noqa: ARG002
+        """Seal the checkpoint that was just written."""
+        artefact.seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
+def tensorboard(folder: Path) -> TrainerCallback:
+    """Writes what is logged to `folder`, for TensorBoard."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    return TensorBoardCallback(SummaryWriter(str(folder)))

@@ -11,9 +11,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from forge.training import base
-
-Pair = tuple[Sequence[int], Sequence[int]]
-"""Prompt ids and completion ids."""
+from forge.training.rows import Pair
 
 
 def of_adapter(base_model: str, adapter: Path | None, pairs: Sequence[Pair]) -> list[tuple[float, ...]]:

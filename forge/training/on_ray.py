@@ -58,7 +58,6 @@ class TrainingService:
         storage: Path,
         name: str = "train",
         cpus: float = 0.5,
-        load_in_4bit: bool = False,
         keep_gpu: bool = False,
     ) -> None:
         """A service that has not started anything yet.
@@ -71,7 +70,6 @@ class TrainingService:
         self.storage = storage
         self.name = name
         self.resources = {"GPU": config.gpus, "CPU": cpus} if config.gpus else {"CPU": cpus}
-        self.load_in_4bit = load_in_4bit
         self._desk: Any = None
         self._run: threading.Thread | None = None
         self._run_error: BaseException | None = None
@@ -143,7 +141,7 @@ class TrainingService:
     def _fit(self, desk: Any) -> None:
         for key, value in RUN_ENV.items():
             os.environ.setdefault(key, value)
-        loop = {"desk": desk, "backend": self.config.backend, "threads": self.config.threads, "load_in_4bit": self.load_in_4bit}
+        loop = {"desk": desk, "backend": self.config.backend, "threads": self.config.threads}
         trainer = DataParallelTrainer(
             _train_loop,
             train_loop_config=loop,
@@ -176,7 +174,7 @@ def _train_loop(config: dict[str, Any]) -> None:
         worker = ray.get(desk.arrive.remote(os.getpid()))
         listen: Callable[[TrainProgress], None] = desk.tell.remote
         try:
-            trainer = make_trainer(config["backend"], threads=config["threads"], load_in_4bit=config["load_in_4bit"], listen=listen)
+            trainer = make_trainer(config["backend"], threads=config["threads"], listen=listen)
         except ForgeError as error:
             ray.get(desk.fail.remote(str(error)))
             return

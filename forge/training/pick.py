@@ -28,16 +28,14 @@ def choose(backend: Backend, *, cuda: bool, unsloth: bool) -> Literal["unsloth",
     return backend
 
 
-def make_trainer(backend: Backend = "auto", *, threads: int = 2, load_in_4bit: bool = False, listen: Listener = silent) -> Trainer:
+def make_trainer(backend: Backend = "auto", *, threads: int = 2, listen: Listener = silent) -> Trainer:
     """The trainer of this machine, for the process that will train. Raises `TrainingError` for what cannot run here."""
     cuda = importlib.import_module("torch").cuda.is_available()
     chosen = choose(backend, cuda=cuda, unsloth=importlib.util.find_spec("unsloth") is not None)
     log.info("training backend: %s (%s)", chosen, "CUDA" if cuda else f"CPU, {threads} threads")
     if chosen == "unsloth":
         module = importlib.import_module("forge.training.unsloth")
-        trainer: Trainer = module.UnslothTrainer(load_in_4bit=load_in_4bit, listen=listen)
+        trainer: Trainer = module.UnslothTrainer(listen=listen)
         return trainer
-    if load_in_4bit:
-        raise TrainingError("load_in_4bit needs CUDA and Unsloth, and this run trains with TRL; set load_in_4bit=false for this base")
     trl: Trainer = importlib.import_module("forge.training.trl").TrlTrainer(threads=threads, listen=listen)
     return trl

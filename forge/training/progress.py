@@ -11,10 +11,12 @@ class TrainProgress(Record):
     """Where one job is: `loss` is the mean training loss since the last message, in nats per answer token."""
 
     stage: str
-    step: int
-    steps: int
+    step: int = 0
+    steps: int = 0
     loss: float | None = None
     eval_loss: float | None = None
+    note: str = ""
+    """Something that a person should know, said once."""
 
 
 Listener = Callable[[TrainProgress], None]

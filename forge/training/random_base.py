@@ -40,17 +40,24 @@ def make_random_base(
     vocabulary: int = 400,
     context: int = 1024,
     seed: int = 0,
+    key_heads: int | None = None,
+    head_size: int | None = None,
+    embeddings: int | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Path:
-    """`folder`, filled with config, weights and tokenizer; the tokenizer is a byte-level BPE over `corpus`."""
+    """`folder`, filled with config, weights and tokenizer; the tokenizer is a byte-level BPE over `corpus`.
+
+    `embeddings` are the model's token embeddings, more than the tokenizer has tokens where a known shape is wanted.
+    """
     tokenizer = _tokenizer(corpus, vocabulary, context)
     config = Qwen3Config(
-        vocab_size=len(tokenizer),
+        vocab_size=embeddings or len(tokenizer),
         hidden_size=hidden,
         intermediate_size=feed_forward,
         num_hidden_layers=layers,
         num_attention_heads=heads,
-        num_key_value_heads=max(1, heads // 2),
-        head_dim=hidden // heads,
+        num_key_value_heads=key_heads or max(1, heads // 2),
+        head_dim=head_size or hidden // heads,
         max_position_embeddings=context,
         tie_word_embeddings=True,
         bos_token_id=None,
@@ -59,7 +66,7 @@ def make_random_base(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Qwen3ForCausalLM(config)
+        model = Qwen3ForCausalLM(config).to(dtype)
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from forge.errors import TrainingError
-from forge.records import Example, Lineage
+from forge.records import Example, Lineage, Message
 
 IGNORED = -100
 """Label of a position that the loss leaves out (PyTorch's `ignore_index`)."""
 TURN_END = "<|im_end|>"
+Pair = tuple[Sequence[int], Sequence[int]]
+"""Prompt ids and completion ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,9 @@ class EncodedRow:
 
     ids: tuple[int, ...]
     answer_start: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
     @property
     def labels(self) -> list[int]:
@@ -47,6 +52,14 @@ class RowSet:
         body = [[(row.answer_start, row.ids) for row in part] for part in (self.train, self.heldout)]
         return hashlib.sha256(json.dumps(body).encode()).hexdigest()
 
+    def lengths(self) -> list[int]:
+        """Tokens of each training row."""
+        return [len(row) for row in self.train]
+
+    def canaries(self, count: int) -> list[Pair]:
+        """Prompts and answers of the first rows, held-back ones where there are such."""
+        return [(row.ids[: row.answer_start], row.ids[row.answer_start :]) for row in (self.heldout or self.train)[:count]]
+
 
 def encode_all(
     examples: Sequence[Example], eval_examples: Sequence[Example] | None, tokenizer: Any, *, max_tokens: int, eval_fraction: float
@@ -58,9 +71,9 @@ def encode_all(
     """
     end = end_token_id(tokenizer)
     if eval_examples is None:
-        kept_back = heldout_keys(examples, eval_fraction)
-        eval_examples = [example for example in examples if _key(example.lineage) in kept_back]
-        examples = [example for example in examples if _key(example.lineage) not in kept_back]
+        kept_back = heldout_keys([example.lineage for example in examples], eval_fraction)
+        eval_examples = [example for example in examples if key_of(example.lineage) in kept_back]
+        examples = [example for example in examples if key_of(example.lineage) not in kept_back]
     train = _fitting(examples, tokenizer, end, max_tokens)
     heldout = _fitting(eval_examples, tokenizer, end, max_tokens)
     truncated = len(examples) + len(eval_examples) - len(train) - len(heldout)
@@ -74,20 +87,22 @@ def encode(example: Example, tokenizer: Any, end: int) -> EncodedRow:
     if example.prompt_ids or example.completion_ids:
         prompt, answer = tuple(example.prompt_ids), tuple(example.completion_ids)
     else:
-        prompt = tuple(prompt_ids(example, tokenizer))
+        prompt = tuple(prompt_ids(example.messages, tokenizer))
         answer = (*tokenizer(example.completion, add_special_tokens=False)["input_ids"], end)
     if not prompt or not answer or answer == (end,):
         lacking = "answer" if prompt else "prompt"
-        raise TrainingError(f"a row of {example.stage} from {_key(example.lineage)} has no {lacking}, so it teaches nothing; leave it out")
+        raise TrainingError(
+            f"a row of {example.stage} from {key_of(example.lineage)} has no {lacking}, so it teaches nothing; leave it out"
+        )
     return EncodedRow(prompt + answer, len(prompt))
 
 
-def prompt_ids(example: Example, tokenizer: Any) -> list[int]:
+def prompt_ids(messages: Sequence[Message], tokenizer: Any) -> list[int]:
     """Ids of a text row's prompt through the base's own chat template, thinking switched off."""
     if not getattr(tokenizer, "chat_template", None):
         raise TrainingError("the base's tokenizer has no chat template; use a base that has one, or add chat_template.jinja to its folder")
-    messages = [{"role": message.role, "content": message.content} for message in example.messages]
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+    told = [{"role": message.role, "content": message.content} for message in messages]
+    text = tokenizer.apply_chat_template(told, tokenize=False, add_generation_prompt=True, enable_thinking=False)
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
 
@@ -109,18 +124,19 @@ def check_mask(ids: Sequence[int], labels: Sequence[int], end: int) -> None:
         raise TrainingError(f"a row's loss mask is wrong: {len(ids)} ids, {len(labels)} labels, answer from {start}, end token {end}")
 
 
-def heldout_keys(examples: Sequence[Example], fraction: float) -> frozenset[str]:
+def heldout_keys(lineages: Sequence[Lineage], fraction: float) -> frozenset[str]:
     """Lineage keys held back: those whose hash falls below `fraction`; at least one of several, never all."""
     if fraction <= 0:
         return frozenset()
-    by_hash = sorted((int(hashlib.sha256(key.encode()).hexdigest(), 16) / 2**256, key) for key in {_key(e.lineage) for e in examples})
+    by_hash = sorted((int(hashlib.sha256(key.encode()).hexdigest(), 16) / 2**256, key) for key in {key_of(lineage) for lineage in lineages})
     if len(by_hash) < 2:
         return frozenset()
     below = sum(value < fraction for value, _ in by_hash)
     return frozenset(key for _, key in by_hash[: min(max(below, 1), len(by_hash) - 1)])
 
 
-def _key(lineage: Lineage) -> str:
+def key_of(lineage: Lineage) -> str:
+    """The commit or task that a row comes from."""
     return f"{lineage.repo}:{lineage.commit or lineage.task_id or '+'.join(lineage.files)}"
 
 

@@ -11,12 +11,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from forge.errors import TrainingError
 from forge.seams import TrainJob, TrainResult
-from forge.training import sft
+from forge.training import run
+from forge.training.methods import method_of
 from forge.training.progress import Listener, silent
 from forge.training.tail import SUPPORTED, AnswerTail
-
-CUDA_MICRO_BATCH = 4
-"""Rows on the card at once; the rest of a batch is accumulated."""
 
 
 class TrlTrainer:
@@ -32,12 +30,14 @@ class TrlTrainer:
         self._loaded: tuple[Path, Any, Any] | None = None
 
     def train(self, job: TrainJob) -> TrainResult:
-        """The adapter of `job`, as `forge.training.sft.train` makes it."""
+        """The adapter of `job`, as `forge.training.run.train` makes it. Raises `TrainingError` for a base in 4 bits."""
+        if job.load_in_4bit:
+            raise TrainingError("load_in_4bit needs CUDA and Unsloth, and this run trains with TRL; set load_in_4bit=false for this base")
         if not torch.cuda.is_available():
             torch.set_num_threads(self.threads)
             # A confident model's probabilities become subnormal numbers, which a CPU computes ten times slower.
             torch.set_flush_denormal(True)
-        return sft.train(job, self, self.listen)
+        return run.train(job, self, method_of(job), self.listen)
 
     def load(self, folder: Path, job: TrainJob) -> tuple[Any, Any]:
         """The base and its tokenizer; loaded once for all jobs on the same folder."""
@@ -63,7 +63,7 @@ class TrlTrainer:
                 lora_dropout=0.0,
                 bias="none",
                 use_rslora=job.rslora,
-                target_modules=list(sft.LINEARS),
+                target_modules=list(run.LINEARS),
                 task_type="CAUSAL_LM",
                 base_model_name_or_path=job.base,
             ),
@@ -81,24 +81,23 @@ class TrlTrainer:
         known = bare.config.model_type == SUPPORTED and not bare.model.has_sliding_layers
         return AnswerTail(bare) if known and not torch.cuda.is_available() else None
 
-    def settings(self, job: TrainJob) -> dict[str, Any]:
-        """float32 and whole batches on CPU; bfloat16 and micro-batches on CUDA."""
-        if not torch.cuda.is_available():
-            return {
-                "use_cpu": True,
-                "bf16": False,
-                "gradient_checkpointing": False,
-                "dataloader_pin_memory": False,
-                "optim": "adamw_torch_fused",
-                "loss_type": "chunked_nll",
-            }
-        micro = min(job.batch_size, CUDA_MICRO_BATCH)
+    @property
+    def sft_loss(self) -> str:
+        """Log-probabilities in chunks: no logits of whole batches in memory."""
+        return "chunked_nll"
+
+    def micro_batch(self, job: TrainJob) -> int:
+        """Whole batches on CPU, what fits on a card."""
+        return run.fitting(job, unsloth=False) if torch.cuda.is_available() else job.batch_size * method_of(job).sequences
+
+    def settings(self, job: TrainJob) -> dict[str, Any]:  # noqa: ARG002
+        """float32 on CPU; bfloat16 and gradient checkpointing on CUDA."""
+        if torch.cuda.is_available():
+            return {"bf16": True, "gradient_checkpointing": True, "optim": "adamw_torch_fused"}
         return {
-            "bf16": True,
-            "gradient_checkpointing": True,
-            "per_device_train_batch_size": micro,
-            "per_device_eval_batch_size": micro,
-            "gradient_accumulation_steps": max(1, job.batch_size // micro),
+            "use_cpu": True,
+            "bf16": False,
+            "gradient_checkpointing": False,
+            "dataloader_pin_memory": False,
             "optim": "adamw_torch_fused",
-            "loss_type": "chunked_nll",
         }

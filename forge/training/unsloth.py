@@ -15,50 +15,47 @@ import torch
 
 from forge.errors import TrainingError
 from forge.seams import TrainJob, TrainResult
-from forge.training import sft
+from forge.training import run
+from forge.training.methods import method_of
 from forge.training.progress import Listener, silent
 from forge.training.tail import AnswerTail
-
-MICRO_BATCH = 4
-"""Rows on the card at once; the rest of a batch is accumulated. 4 rows of 2,048 tokens of a 1.7B fit 24 GB."""
 
 
 class UnslothTrainer:
     """`forge.seams.Trainer` through `FastLanguageModel`; one base is on the card at a time."""
 
-    def __init__(self, *, load_in_4bit: bool = False, micro_batch: int = MICRO_BATCH, listen: Listener = silent) -> None:
-        self.load_in_4bit = load_in_4bit
-        self.micro_batch = micro_batch
+    def __init__(self, *, listen: Listener = silent) -> None:
         self.listen = listen
-        self._loaded: tuple[Path, int, Any, Any] | None = None
+        self._loaded: tuple[tuple[Path, int, bool], Any, Any] | None = None
 
     def train(self, job: TrainJob) -> TrainResult:
-        """The adapter of `job`, as `forge.training.sft.train` makes it."""
-        return sft.train(job, self, self.listen)
+        """The adapter of `job`, as `forge.training.run.train` makes it."""
+        return run.train(job, self, method_of(job), self.listen)
 
     def load(self, folder: Path, job: TrainJob) -> tuple[Any, Any]:
         """The base and its tokenizer, for sequences of up to the job's `max_tokens`."""
-        if self._loaded is None or self._loaded[:2] != (folder, job.max_tokens):
+        wanted = folder, job.max_tokens, job.load_in_4bit
+        if self._loaded is None or self._loaded[0] != wanted:
             self._release()
             try:
                 model, tokenizer = FastLanguageModel.from_pretrained(
                     model_name=str(folder),
                     max_seq_length=job.max_tokens,
                     dtype=None,
-                    load_in_4bit=self.load_in_4bit,
+                    load_in_4bit=job.load_in_4bit,
                     use_gradient_checkpointing="unsloth",
                 )
             except (OSError, ValueError, RuntimeError) as error:
                 raise TrainingError(f"Unsloth cannot load the base {job.base} for {job.stage}: {error}") from error
-            self._loaded = (folder, job.max_tokens, model, tokenizer)
-        return self._loaded[2], self._loaded[3]
+            self._loaded = (wanted, model, tokenizer)
+        return self._loaded[1], self._loaded[2]
 
     def attach(self, model: Any, job: TrainJob) -> Any:
         """The base with a fresh adapter on all seven linears, seeded by the job."""
         return FastLanguageModel.get_peft_model(
             model,
             r=job.rank,
-            target_modules=list(sft.LINEARS),
+            target_modules=list(run.LINEARS),
             lora_alpha=job.alpha,
             lora_dropout=0,
             bias="none",
@@ -75,20 +72,19 @@ class UnslothTrainer:
         """None: Unsloth's own kernels stay as they are."""
         return None
 
-    def settings(self, job: TrainJob) -> dict[str, Any]:
-        """8-bit AdamW, bfloat16 where the card has it, micro-batches accumulated to the job's batch."""
-        micro = min(job.batch_size, self.micro_batch)
+    @property
+    def sft_loss(self) -> str:
+        """The plain one: TRL's chunks would bypass Unsloth's fused loss."""
+        return "nll"
+
+    def micro_batch(self, job: TrainJob) -> int:
+        """What fits the card."""
+        return run.fitting(job, unsloth=True)
+
+    def settings(self, job: TrainJob) -> dict[str, Any]:  # noqa: ARG002
+        """8-bit AdamW, bfloat16 where the card has it."""
         bfloat16 = is_bfloat16_supported()
-        return {
-            "bf16": bfloat16,
-            "fp16": not bfloat16,
-            "gradient_checkpointing": True,
-            "per_device_train_batch_size": micro,
-            "per_device_eval_batch_size": micro,
-            "gradient_accumulation_steps": max(1, job.batch_size // micro),
-            "optim": "adamw_8bit",
-            "loss_type": "nll",
-        }
+        return {"bf16": bfloat16, "fp16": not bfloat16, "gradient_checkpointing": True, "optim": "adamw_8bit"}
 
     def _release(self) -> None:
         self._loaded = None

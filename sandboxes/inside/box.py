@@ -25,14 +25,15 @@ EVENT_BYTES = 8 * 2**20
 
 @dataclass(frozen=True)
 class Order:
-    """What the host wants of a box: its limits, and whose Python runs in it (`None`: this very one)."""
+    """What the host wants of a box: its limits, whose Python runs in it (`None`: this very one), and its PYTHONHASHSEED."""
 
     limits: dict[str, Any]
     runtime: Runtime | None = None
+    hash_seed: int = 0
 
     @classmethod
     def of(cls, message: Message) -> Order:
-        return cls(message["limits"], Runtime.of(message.get("runtime")))
+        return cls(message["limits"], Runtime.of(message.get("runtime")), message.get("hash_seed", 0))
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,6 @@ class Site:
     tests: Runner
     used_disk: Callable[[], int]
     path: str
-    runtime: Runtime | None = None
-    """Whose Python runs commands and tests; `None`: this very one."""
     uid: int | None = None
     oom_kills: Callable[[], int] = lambda: 0
     enter: Callable[[], None] = lambda: None
@@ -56,9 +55,12 @@ class Site:
 class Box:
     """Serves one channel."""
 
-    def __init__(self, channel: Channel, site: Site, limits: dict[str, Any]) -> None:
+    def __init__(self, channel: Channel, site: Site, order: Order) -> None:
+        limits = order.limits
         self._channel = channel
         self._site = site
+        self._runtime = order.runtime
+        self._hash_seed = str(order.hash_seed)
         self._bounds = Bounds(
             seconds=limits["command_s"],
             memory_bytes=limits["memory_bytes"],
@@ -82,7 +84,7 @@ class Box:
                 case "run":
                     return self._run(request["argv"], self._within(request))
                 case "tests":
-                    return self._tests(request["ids"], self._within(request), request.get("hash_seed", 0))
+                    return self._tests(request["ids"], self._within(request))
                 case "write":
                     with self._as_worker():
                         files.write(self._site.work, request["files"])
@@ -106,14 +108,14 @@ class Box:
         ended = watch(pid, pipes, self._site.tree, bounds, self._channel.read_fd)
         return _facts(ended) | {"stdout": _text(ended, pipes[0]), "stderr": _text(ended, pipes[1])}
 
-    def _tests(self, ids: Sequence[str], bounds: Bounds, hash_seed: int) -> Message:
+    def _tests(self, ids: Sequence[str], bounds: Bounds) -> Message:
         token = secrets.token_hex(8)
 
         def body(fd: int) -> int:
-            environment = self._environment() | {"PYTHONHASHSEED": str(hash_seed)}
-            runtime = self._site.runtime
-            # Another order of sets wants an interpreter of its own; so do plugins, which the server has not loaded.
-            if runtime is not None and not (runtime.is_warm and hash_seed == 0 and not runtime.plugins):
+            environment = self._environment()
+            runtime = self._runtime
+            # Plugins want an interpreter of their own: the server has not loaded them.
+            if runtime is not None and not (runtime.is_warm and not runtime.plugins):
                 return runtime.execute(self._site.work, ids, _hide(fd), token, environment)
             os.environ.clear()
             os.environ.update({name: value for name, value in environment.items() if name != "PYTHONPATH"})
@@ -141,11 +143,11 @@ class Box:
             "LANG": "C.UTF-8",
             "USER": "work",
             "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONHASHSEED": "0",
+            "PYTHONHASHSEED": self._hash_seed,
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "GIT_CONFIG_NOSYSTEM": "1",
         }
-        return plain if self._site.runtime is None else self._site.runtime.environment(self._site.work, plain)
+        return plain if self._runtime is None else self._runtime.environment(self._site.work, plain)
 
     @contextlib.contextmanager
     def _as_worker(self) -> Iterator[None]:

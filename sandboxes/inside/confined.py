@@ -58,7 +58,7 @@ class Maker:
                 channel.send({"dead": str(error)})
                 os._exit(1)
             channel.send({"ready": True})
-            Box(channel, site, order.limits).serve()
+            Box(channel, site, order).serve()
         finally:
             os._exit(0)
 

@@ -58,7 +58,7 @@ class Maker:
                 channel.send({"dead": str(error)})
                 os._exit(1)
             channel.send({"ready": True})
-            Box(channel, site, order.limits).serve()
+            Box(channel, site, order).serve()
         finally:
             os._exit(0)
 
@@ -76,7 +76,7 @@ class Maker:
             seccomp.install(self._filter)
         isolate.prctl(isolate.PR_SET_DUMPABLE, 0)
         used = lambda: files.used_bytes(stage)  # noqa: E731
-        return Site(self._layout.work, self._layout.private[0], Namespace(), self._tests, used, path=self._path, runtime=order.runtime)
+        return Site(self._layout.work, self._layout.private[0], Namespace(), self._tests, used, path=self._path)
 
     def _mount(self, tree: str, disk_bytes: int) -> int:
         """Descriptor of the box's own file system."""

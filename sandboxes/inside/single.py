@@ -31,6 +31,9 @@ def serve(path: str) -> None:
         tar = channel.receive_bytes(first["tree_bytes"])
     except ClosedError:
         return
+    for folder in (WORK, SCRATCH):
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)  # Podman copies the image's empty folders into a tmpfs, as root's
     os.setegid(isolate.WORKER)
     os.seteuid(isolate.WORKER)
     for folder in (WORK, SCRATCH):
@@ -45,9 +48,9 @@ def serve(path: str) -> None:
     box = os.open("/box", os.O_RDONLY)
     tree, tests = Namespace(), Runner(WORK)
     used = lambda: files.used_bytes(box)  # noqa: E731
-    site = Site(WORK, SCRATCH, tree, tests, used, path=path, runtime=order.runtime, uid=isolate.WORKER, oom_kills=oom_kills, enter=_enter)
+    site = Site(WORK, SCRATCH, tree, tests, used, path=path, uid=isolate.WORKER, oom_kills=oom_kills, enter=_enter)
     channel.send({"ready": True})
-    Box(channel, site, limits).serve()
+    Box(channel, site, order).serve()
 
 
 def oom_kills() -> int:

@@ -52,8 +52,8 @@ class Bench:
         return self._runner.run(coroutine)
 
     @contextlib.asynccontextmanager
-    async def box(self, limits: Limits = LIMITS) -> AsyncIterator[Sandbox]:
-        box = await self.provider.open(self.tree, limits=limits, run_id="contract")
+    async def box(self, limits: Limits = LIMITS, hash_seed: int = 0) -> AsyncIterator[Sandbox]:
+        box = await self.provider.open(self.tree, limits=limits, run_id="contract", hash_seed=hash_seed)
         try:
             yield box
         finally:
@@ -165,6 +165,22 @@ def test_each_test_id_gets_its_own_outcome(any_bench: Bench) -> None:
 def test_a_bare_file_means_all_of_its_tests(any_bench: Bench) -> None:
     run = any_bench.do(lambda box: box.run_tests(["tests/test_calc.py"]))
     assert run.outcomes == {"tests/test_calc.py::test_small": "passed", "tests/test_calc.py::test_wrong": "failed"}
+
+
+def test_a_box_has_the_hash_seed_that_it_was_opened_with(bench: Bench) -> None:
+    test = FileEdit(path="tests/test_hash.py", content="def test_hash():\n    assert hash('forge') == 0\n")
+
+    async def said(seed: int) -> tuple[str, str]:
+        async with bench.box(hash_seed=seed) as box:
+            await box.write([test])
+            run = await box.run_tests(["tests/test_hash.py::test_hash"])
+            command = await box.run(["python", "-c", "print(hash('forge'))"])
+            return run.messages["tests/test_hash.py::test_hash"], command.stdout
+
+    zero, one, again = (bench.run(said(seed)) for seed in (0, 1, 1))
+    assert one == again
+    assert len({zero[0], one[0]}) == len({zero[1], one[1]}) == 2
+    assert one[1].strip() in one[0]
 
 
 def test_tests_see_what_was_written_between_two_runs(any_bench: Bench) -> None:
@@ -412,7 +428,7 @@ def test_a_box_cannot_touch_its_supervisor(strong: Bench) -> None:
 def test_a_box_cannot_write_outside_its_own_places(bench: Bench) -> None:
     code = """
     import os, sys
-    for place in ("/usr", "/etc", os.path.dirname(sys.executable), sys.prefix, "/dev", "/", "/root", "/var/tmp", "/home"):
+    for place in ("/usr", "/etc", os.path.dirname(sys.executable), sys.prefix, "/dev", "/", "/root", "/run", "/var/tmp", "/home"):
         try:
             open(os.path.join(place, "forge-was-here"), "w").close()
             print("wrote", place)
@@ -639,7 +655,8 @@ def test_when_the_fork_server_dies_boxes_are_dead_and_the_next_open_works(benche
     bench = benches(name)
 
     async def body(box: Sandbox) -> None:
-        os.kill(_fork_server("namespaced" if name == "bubblewrap" else "confined"), signal.SIGKILL)
+        for server in _fork_servers("namespaced" if name == "bubblewrap" else "confined"):
+            os.kill(server, signal.SIGKILL)
         with pytest.raises(SandboxError):
             await box.run(["sleep", "5"])
         with pytest.raises(SandboxError):
@@ -701,8 +718,8 @@ def test_only_the_confined_provider_is_for_trusted_code_only() -> None:
     assert not DockerProvider.trusted_only
 
 
-def _fork_server(kind: str) -> int:
-    """The process of this test's fork server: ours, and no child of its own kind (a box looks like it)."""
+def _fork_servers(kind: str) -> list[int]:
+    """The processes of these tests' fork servers: ours, and no children of their own kind (a box looks like it)."""
     parents: dict[int, int] = {}
     servers = set()
     for name in filter(str.isdigit, os.listdir("/proc")):
@@ -716,8 +733,7 @@ def _fork_server(kind: str) -> int:
     def is_ours(pid: int) -> bool:
         return pid == os.getpid() or (pid in parents and is_ours(parents[pid]))
 
-    (found,) = [pid for pid in servers if parents[pid] not in servers and is_ours(pid)]
-    return found
+    return [pid for pid in servers if parents[pid] not in servers and is_ours(pid)]
 
 
 def _processes(words: str) -> list[int]:

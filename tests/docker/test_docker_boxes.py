@@ -149,7 +149,7 @@ def test_a_sweep_removes_only_containers_of_dead_owners(client: docker.DockerCli
     ended.wait()
 
     def made() -> str:
-        return containers.create(client, image, ["x"], run_id="sweep", user="1000", namespaces=False, mounts={}, limits={})
+        return containers.create(client, image, ["x"], run_id="sweep", user="1000", namespaces=False, mounts={}, tmpfs={}, limits={})
 
     provider = DockerProvider()
     run(provider.sweep())  # what earlier tests, which kill owners, may have left

@@ -29,7 +29,7 @@ def test_two_stages_train_one_after_another_and_their_losses_fall(tmp_path: Path
         for text, lineage in zip(texts, lineages, strict=True)
     ]
     write_examples(tmp_path / "rows.parquet", rows)
-    trainer = make_trainer("unsloth", load_in_4bit=load_in_4bit)
+    trainer = make_trainer("unsloth")
     for stage in ("planning", "review"):
         job = TrainJob(
             stage=stage,
@@ -45,6 +45,7 @@ def test_two_stages_train_one_after_another_and_their_losses_fall(tmp_path: Path
             eval_fraction=0.1,
             patience=4,
             seed=0,
+            load_in_4bit=load_in_4bit,
         )
         result = trainer.train(job)
         assert result.metrics["eval_loss"] < result.metrics["first_train_loss"]

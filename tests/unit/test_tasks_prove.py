@@ -56,7 +56,7 @@ def test_a_fix_is_proven_with_exact_ids_and_its_tests_are_hidden(tmp_path: Path)
         and "test_clamp_apple" in (hidden.content or "")
     )
     assert task.statement == "wrong result in total_apple\n>>> total_apple([1, 2, 3])\n6"
-    assert len(provider.opened) == 2
+    assert [box.hash_seed for box in provider.opened] == [0, 0, 1, 1, 0]  # without gold, gold twice, without again, twins
 
 
 def test_the_same_candidate_always_makes_the_same_task(tmp_path: Path) -> None:

@@ -89,6 +89,8 @@ def test_a_report_shows_the_steps_to_the_failure_and_what_came_instead() -> None
         ("with pytest.raises", NOT_RAISED, {"parse"}, "money.parse() does not raise ValueError", "Nothing is raised."),
         ("assert helper", NONE, {"parse"}, "wrong result from money.parse()", NONE.replace(" +", "+")),
         ("assert helper", "TypeError: bad at 0x7f3a", {"unseen"}, "money.parse() raises TypeError", "TypeError: bad"),
+        ("assert helper", "TypeError: <a.B object at 0x7...10>", {"unseen"}, "money.parse() raises TypeError", "TypeError: <a.B object>"),
+        ("assert helper", "TypeError: <a.B obj...c7fed10>", {"unseen"}, "money.parse() raises TypeError", "TypeError: <a.B obj...>"),
     ],
 )  # fmt: skip
 def test_titles_say_what_is_wrong_with_what_people_call(line: str, message: str, names: set[str], title: str, outcome: str) -> None:

@@ -92,6 +92,7 @@ def make_checkpoint(work: Path, step: int, state: str = "{}", lacking: str = "")
     for name in artefact.CHECKPOINT_FILES:
         if name != lacking:
             (folder / name).write_text(state if name == "trainer_state.json" else "x")
+    artefact.seal(folder)
     return folder
 
 
@@ -101,6 +102,12 @@ def test_training_goes_on_from_the_newest_complete_checkpoint(tmp_path: Path, la
     make_checkpoint(tmp_path, 10, lacking=lacking)
     assert artefact.last_complete_checkpoint(tmp_path) == complete
     assert not (tmp_path / "checkpoint-10").exists()
+
+
+def test_a_checkpoint_without_a_seal_or_changed_after_it_is_not_gone_on_from(tmp_path: Path) -> None:
+    (make_checkpoint(tmp_path, 1) / artefact.SEAL).unlink()
+    (make_checkpoint(tmp_path, 2) / "optimizer.pt").write_text("y")
+    assert artefact.last_complete_checkpoint(tmp_path) is None
 
 
 @pytest.mark.parametrize("state", ['{"global_step": 1', '{"best_model_checkpoint": "/nowhere/checkpoint-5"}'])

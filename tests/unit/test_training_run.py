@@ -10,13 +10,14 @@ pytest.importorskip("trl")
 
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from forge.errors import TrainingError
 from forge.records import Example, Lineage, Message
 from forge.seams import TrainJob
 from forge.store.parquet import write_examples
-from forge.training import artefact, logprobs, rows, sft
+from forge.training import artefact, logprobs, rows, run
 from forge.training.progress import TrainProgress
 from forge.training.random_base import make_random_base
 from forge.training.tail import AnswerTail
@@ -85,7 +86,7 @@ def test_training_lowers_both_losses_and_leaves_a_plain_lora_and_an_untouched_ba
     folder = Path(result.output)
     assert {"adapter_config.json", "adapter_model.safetensors", "result.json", "canary.json"} <= {path.name for path in folder.iterdir()}
     config = json.loads((folder / "adapter_config.json").read_text())
-    assert set(config["target_modules"]) == set(sft.LINEARS)
+    assert set(config["target_modules"]) == set(run.LINEARS)
     assert (config["r"], config["lora_alpha"], config["lora_dropout"], config["bias"]) == (8, 16, 0.0, "none")
     assert not config["use_dora"] and not config["modules_to_save"] and not config.get("trainable_token_indices")
     assert config["base_model_name_or_path"] == str(base)
@@ -187,6 +188,68 @@ def test_a_killed_run_goes_on_from_its_checkpoint_to_the_weights_of_an_unbroken_
     assert resumed.metrics["eval_loss"] == pytest.approx(unbroken.metrics["eval_loss"], abs=1e-6)
 
 
+def test_out_of_memory_halves_what_is_computed_at_once_and_keeps_the_batch(base: Path, tmp_path: Path) -> None:
+    told: list[TrainProgress] = []
+
+    def too_much(progress: TrainProgress) -> None:
+        told.append(progress)
+        if progress.step == 3 and not any(past.note for past in told):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    whole = TrlTrainer(threads=1).train(make_job(base, tmp_path, epochs=1.0, output=str(tmp_path / "whole")))
+    job = make_job(base, tmp_path, epochs=1.0)
+    result = TrlTrainer(threads=1, listen=too_much).train(job)
+    assert [past.note for past in told if past.note] == ["out of memory: goes on with 8 rows at a time, accumulated to the same batch"]
+    assert (whole.metrics["micro_batch"], result.metrics["micro_batch"]) == (16.0, 8.0)
+    assert result.metrics["steps"] == whole.metrics["steps"]
+
+
+def test_what_does_not_fit_one_row_at_a_time_is_refused(base: Path, tmp_path: Path) -> None:
+    def never_fits(progress: TrainProgress) -> None:
+        if not progress.note:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(TrainingError, match="planning does not fit into this card's memory even one row at a time"):
+        TrlTrainer(threads=1, listen=never_fits).train(make_job(base, tmp_path))
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_half_written(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+
+    job = make_job(base, tmp_path, epochs=1.0)
+    # A small file system needs root; this is what torch raises on a full one.
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(TrainingError, match=r"cannot keep a checkpoint of planning in .*; free space and run it again"):
+            TrlTrainer(threads=1).train(job)
+    assert not Path(job.output).exists()
+    assert TrlTrainer(threads=1).train(job).metrics["steps"] == 5
+
+
+def test_an_adapter_can_start_from_another_of_its_base_alone(base: Path, trainer: TrlTrainer, tmp_path: Path) -> None:
+    first = trainer.train(make_job(base, tmp_path))
+    job = make_job(base, tmp_path, start=first.output, output=str(tmp_path / "second"), max_steps=1, learning_rate=1e-9)
+    second = trainer.train(job)
+    one, two = (load_file(Path(result.output) / "adapter_model.safetensors") for result in (first, second))
+    assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-6
+    other = make_random_base(tmp_path / "other", corpus=WORDS, vocabulary=320, seed=5)
+    for changes, reason in (
+        ({"rank": 4, "alpha": 8}, "has rank 8 and alpha 16, planning asks for 4 and 8"),
+        ({"base": str(other)}, "belongs to another base"),
+        ({"start": str(tmp_path / "nowhere")}, "is no adapter of forge's"),
+    ):
+        with pytest.raises(TrainingError, match=reason):
+            trainer.train(job.model_copy(update={**changes, "output": str(tmp_path / "third")}))
+
+
+def test_losses_are_written_for_tensorboard(base: Path, trainer: TrlTrainer, tmp_path: Path) -> None:
+    trainer.train(make_job(base, tmp_path, epochs=1.0, logs=str(tmp_path / "logs")))
+    reader = EventAccumulator(str(tmp_path / "logs")).Reload()
+    assert {"train/loss", "eval/loss"} <= set(reader.Tags()["scalars"])
+
+
 def test_a_finished_job_is_not_trained_again_and_another_job_in_its_place_is(base: Path, tmp_path: Path) -> None:
     steps: list[TrainProgress] = []
     trainer = TrlTrainer(threads=1, listen=steps.append)
@@ -211,7 +274,7 @@ def test_the_canary_holds_the_log_probabilities_that_the_saved_adapter_gives(bas
     canaries = artefact.read_canaries(Path(result.output))
     pairs = [(canary.prompt_ids, canary.completion_ids) for canary in canaries]
     adapted, bare = logprobs.of_adapter(str(base), Path(result.output), pairs), logprobs.of_adapter(str(base), None, pairs)
-    assert len(canaries) == sft.CANARIES
+    assert len(canaries) == run.CANARIES
     for canary, with_adapter, without in zip(canaries, adapted, bare, strict=True):
         assert canary.logprobs == pytest.approx(with_adapter, abs=1e-4)
         assert sum(with_adapter) > sum(without), "training made its own answers likelier"

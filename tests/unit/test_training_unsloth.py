@@ -80,9 +80,9 @@ def test_a_job_goes_through_unsloth_with_its_own_numbers_and_leaves_a_plain_adap
     row = Example(stage="generation", messages=(Message(role="user", content="one"),), completion="two", lineage=Lineage(repo="r"))
     lineages = [Lineage(repo="r", task_id=f"t{number}") for number in range(20)]
     write_examples(tmp_path / "rows.parquet", [row.model_copy(update={"lineage": lineage}) for lineage in lineages])
-    trainer = backend.UnslothTrainer(load_in_4bit=True)
+    trainer = backend.UnslothTrainer()
     trainer.settings = TrlTrainer().settings  # what needs the card itself: precision and the 8-bit optimizer
-    result = trainer.train(make_job(tmp_path, rslora=True))
+    result = trainer.train(make_job(tmp_path, rslora=True, load_in_4bit=True))
     (load, loaded), (attach, attached) = FakeFastLanguageModel.calls
     assert (load, attach) == ("from_pretrained", "get_peft_model")
     assert loaded == {
@@ -106,12 +106,20 @@ def test_a_job_goes_through_unsloth_with_its_own_numbers_and_leaves_a_plain_adap
     assert (Path(result.output) / "adapter_model.safetensors").exists()
 
 
-def test_a_batch_is_accumulated_from_micro_batches_that_fit_the_card(backend: Any, tmp_path: Path) -> None:
-    settings = backend.UnslothTrainer(micro_batch=4).settings(make_job(tmp_path))
-    assert settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"] == 16
+def test_a_batch_is_accumulated_from_micro_batches_that_fit_the_card(backend: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = backend.UnslothTrainer()
+    make_random_base(tmp_path / "base", corpus=["one two three"], vocabulary=300)
+    free = [0, 2**30, 80 * 2**30]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free[0], 80 * 2**30))  # no card here
+    found = []
+    while free:
+        found.append([trainer.micro_batch(make_job(tmp_path, batch_size=size)) for size in (1, 2, 16)])
+        free.pop(0)
+    assert found[0] == [1, 1, 1] and found[-1] == [1, 2, 16]
+    settings = trainer.settings(make_job(tmp_path))
     assert (settings["bf16"], settings["fp16"]) == (True, False)
     assert settings["optim"] == "adamw_8bit"
-    assert settings["loss_type"] == "nll", "TRL's chunked loss would bypass Unsloth's fused one"
+    assert trainer.sft_loss == "nll", "TRL's chunked loss would bypass Unsloth's fused one"
 
 
 def test_unsloth_is_the_first_import_of_its_module() -> None:

@@ -1,0 +1,53 @@
+"""The frozen records that cross forge's seams.
+
+Each record is immutable, knows its schema version and has a content hash, so that a workspace can be
+content-addressed and a run compared with another. `forge.store` derives the Parquet schemas from them.
+
+    Commit ──► Example ──► AdapterRef        (mining, training)
+      └─────► Task ──► Trajectory(Turn…) ──► Example, RoundReport   (tasks, rollouts, rounds)
+"""
+
+from forge.records.agent import AdapterRef, Outcome, Trajectory, Turn, Verdict
+from forge.records.base import STAGES, FileEdit, Message, Record, Role
+from forge.records.history import Commit, CommitSummary, Drop, FileChange, Lineage, PathChange, Symbol
+from forge.records.reports import Interval, RoundReport, StepReport
+from forge.records.rows import Example, Preference, TeacherAnswer
+from forge.records.sandbox import CommandResult, Environment, EnvironmentSpec, Limits, TestRun
+from forge.records.tasks import Attachment, Instance, Proof, Side, Task, Twin
+
+__all__ = [
+    "STAGES",
+    "AdapterRef",
+    "Attachment",
+    "CommandResult",
+    "Commit",
+    "CommitSummary",
+    "Drop",
+    "Environment",
+    "EnvironmentSpec",
+    "Example",
+    "FileChange",
+    "FileEdit",
+    "Instance",
+    "Interval",
+    "Limits",
+    "Lineage",
+    "Message",
+    "Outcome",
+    "PathChange",
+    "Preference",
+    "Proof",
+    "Record",
+    "Role",
+    "RoundReport",
+    "Side",
+    "StepReport",
+    "Symbol",
+    "Task",
+    "TeacherAnswer",
+    "TestRun",
+    "Trajectory",
+    "Turn",
+    "Twin",
+    "Verdict",
+]

@@ -1,0 +1,152 @@
+"""Rows into adapters: `forge train`, or as a Ray job `python -m jobs.train CONFIG training.data=FOLDER workspace=PATH`."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import ray
+
+from forge.config import ForgeConfig
+from forge.errors import ConfigError, TrainingError
+from forge.observe.on_ray import RayTracker
+from forge.observe.progress import Progress, to_stream
+from forge.records import STAGES, AdapterRef, Example, Preference
+from forge.seams import TrainJob
+from forge.stages import REGISTRY
+from forge.store.adapters import FolderAdapterStore
+from forge.store.ledger import Ledger
+from forge.store.parquet import read_records, write_records
+from forge.store.workspace import Workspace
+from forge.training.on_ray import TrainingService
+from jobs import preflight
+from jobs.tasks.job import carry_out
+from jobs.trained import Shown, store
+from jobs.wiring import COMBINED, base_folder, train_job
+
+Row = Example | Preference
+
+
+def run(config: ForgeConfig) -> list[AdapterRef]:
+    """Train what the configuration asks for on the Ray that this process belongs to, and store the adapters."""
+    ray.init(logging_level="ERROR", log_to_driver=False, ignore_reinit_error=True)
+    progress = Progress(to_stream(sys.stdout), every_s=float(os.environ.get("FORGE_PROGRESS_S", "5")))
+    with Workspace.open(config.workspace_path) as workspace:
+        ledger = Ledger(workspace.ledger)
+        adapters = FolderAdapterStore(workspace.adapters, ledger)
+        try:
+            jobs = [job_of(config, workspace.root, adapters, stage, rows) for stage, rows in rows_of(config).items()]
+            with progress.phase("train", f"{len(jobs)} adapters from the frozen base") as phase:
+                phase.total(len(jobs), unit="adapters")
+                with TrainingService(config.training, storage=workspace.root / "ray-train") as service:
+                    results = service.train_all(jobs, Shown(jobs, phase, progress, RayTracker()))
+                refs = [store(adapters, config, 0, job, result) for job, result in zip(jobs, results, strict=True)]
+                phase.result(f"{len(refs)} adapters in {workspace.adapters}")
+            for ref in refs:
+                progress.say(f"  {told(ref)}")
+        finally:
+            ledger.close()
+    return refs
+
+
+def told(ref: AdapterRef) -> str:
+    """One line on an adapter: what it learned from, and what training measured."""
+    known = ref.metrics
+    if "eval_loss" in known:
+        losses = f"held-out loss {known['first_eval_loss']:.3f} → {known['eval_loss']:.3f}"
+    else:
+        losses = f"loss {known['first_train_loss']:.3f} → {known['train_loss']:.3f}"
+    if "eval_accuracy" in known:
+        losses += f", held-out pairs preferred rightly {known['eval_accuracy']:.0%}"
+    memory = f", {known['vram_peak_bytes'] / 2**30:.1f} GiB at most" if "vram_peak_bytes" in known else ""
+    return f"{ref.model_id}: {ref.examples:,} rows, {losses}, {known['train_seconds']:.0f} s, {known['tokens_per_s']:,.0f} tokens/s{memory}"
+
+
+def rows_of(config: ForgeConfig) -> dict[str, list[Row]]:
+    """Rows of each stage that is asked for, or of all together.
+
+    Raises `ConfigError` for what is not there, `TrainingError` for what teaches nothing.
+    """
+    settings = config.training
+    kind: type[Row] = Example if settings.method == "sft" else Preference
+    found: dict[str, list[Row]] = {stage: list(read_records(folder, kind)) for stage, folder in folders_of(config).items()}
+    for stage, rows in found.items():
+        _refuse_useless(stage, rows)
+    if not settings.combined:
+        return found
+    bases = {config.stage(stage).base for stage in found}
+    if len(bases) > 1:
+        raise ConfigError(
+            f"one adapter over all stages needs one base, and these stages have {', '.join(sorted(bases))}; set stages.*.base alike"
+        )
+    return {COMBINED: [row for rows in found.values() for row in rows]}
+
+
+def folders_of(config: ForgeConfig) -> dict[str, Path]:
+    """Where the rows of each stage that is to be trained lie; raises `ConfigError` when some are asked for that are not there."""
+    settings = config.training
+    root = Path(settings.data)
+    for parent in (root / ("examples" if settings.method == "sft" else "preferences"), root):
+        found = {stage: parent / stage for stage in STAGES if next((parent / stage).glob("*.parquet"), None)}
+        if found:
+            break
+    else:
+        raise ConfigError(f"{root} has no <stage>/*.parquet, so there is nothing to train on; give a folder that forge mine wrote")
+    lacking = [stage for stage in settings.only if stage not in found]
+    if lacking:
+        raise ConfigError(f"{parent} has no rows for {', '.join(lacking)}; it has some for {', '.join(found)}")
+    return {stage: folder for stage, folder in found.items() if not settings.only or stage in settings.only}
+
+
+def job_of(config: ForgeConfig, root: Path, adapters: FolderAdapterStore, stage: str, rows: Sequence[Row]) -> TrainJob:
+    """The job of a stage; the same rows and settings have the same folder, in which training goes on."""
+    content = hashlib.sha256("".join(row.content_hash() for row in rows).encode()).hexdigest()[:10]
+    file = root / "train" / "rows" / f"{stage}-{content}.parquet"
+    if not file.exists():
+        write_records(file, rows)
+    base = base_folder(config.bases[config.stage(stage).base])
+    job = train_job(config, stage, base, file, Path())
+    if config.training.method == "dpo":
+        dpo = config.training.dpo
+        changes = {"method": "dpo", "beta": dpo.beta, "learning_rate": dpo.learning_rate, "epochs": dpo.epochs, "max_steps": None}
+        job = job.model_copy(update=changes | {"start": _start(adapters, job) if dpo.start == "promoted" else None})
+    name = f"{stage}-{hashlib.sha256(job.model_dump_json().encode()).hexdigest()[:10]}"
+    logs = root / "tensorboard" / "train" / name
+    return job.model_copy(update={"output": str(root / "train" / name), "logs": str(logs) if config.training.tensorboard else None})
+
+
+def check(config: ForgeConfig, *, local_ray: bool) -> None:
+    """Return when training can start; raises a `ForgeError` for the first thing that lacks."""
+    for stage in config.training.only:
+        if stage not in STAGES:
+            near = difflib.get_close_matches(stage, STAGES, n=1)
+            raise ConfigError(f"there is no stage '{stage}'; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(STAGES)}"))
+    folders_of(config)
+    preflight.check_disk(config.workspace_path)
+    if local_ray:
+        preflight.check_packages(config, serves=False)
+        preflight.check_ports({key: port for key, port in preflight.ports(config).items() if key.startswith("ray.")})
+
+
+def _start(adapters: FolderAdapterStore, job: TrainJob) -> str | None:
+    """The folder of the stage's promoted adapter, where it has the shape of the one to be trained."""
+    promoted = adapters.promoted().get(job.stage)
+    return promoted.path if promoted is not None and promoted.rank == job.rank else None
+
+
+def _refuse_useless(stage: str, rows: Sequence[Row]) -> None:
+    if not rows:
+        raise TrainingError(f"the rows of {stage} are empty; mine more commits, or leave the stage out")
+    answers = {row.completion for row in rows if isinstance(row, Example)}
+    if REGISTRY[stage].judgement and len(answers) == 1:
+        raise TrainingError(
+            f"all {len(rows)} rows of {stage} are answered '{answers.pop()}', which teaches no judgement; add rows of the other answer"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(carry_out(sys.argv[1:], run, check=check))

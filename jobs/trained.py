@@ -1,0 +1,55 @@
+"""What the loop and `forge train` do around training alike: show it, store what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from forge.config import ForgeConfig
+from forge.observe.metrics import LOSS
+from forge.observe.progress import PhaseProgress, Progress
+from forge.records import AdapterRef
+from forge.seams import Tracker, TrainJob, TrainResult
+from forge.store.adapters import FolderAdapterStore, version_name
+from forge.training.progress import TrainProgress
+
+
+class Shown:
+    """Shows jobs that train one after another as one phase, and their losses on the dashboard."""
+
+    def __init__(self, jobs: Sequence[TrainJob], phase: PhaseProgress, progress: Progress, tracker: Tracker) -> None:
+        self._stages = [job.stage for job in jobs]
+        self._phase, self._progress, self._tracker = phase, progress, tracker
+
+    def __call__(self, news: TrainProgress) -> None:
+        if news.note:
+            self._progress.say(f"  {news.stage}: {news.note}")
+            return
+        loss = f", loss {news.loss:.3f}" if news.loss is not None else ""
+        done = self._stages.index(news.stage) + news.step / max(1, news.steps)
+        self._phase.at(done, now=f"{news.stage} {news.step}/{news.steps}{loss}")
+        if news.loss is not None:
+            self._tracker.log({LOSS: news.loss}, tags={"stage": news.stage})
+
+
+def store(adapters: FolderAdapterStore, config: ForgeConfig, number: int, job: TrainJob, result: TrainResult) -> AdapterRef:
+    """The result of a job as a version of its stage; what training resumes from stays as it is. What was trained apart has round 0."""
+    version = version_name(number, Path(result.output))
+    staged = adapters.root.parent / "staged" / f"{job.stage}@{version}"
+    shutil.rmtree(staged, ignore_errors=True)
+    shutil.copytree(result.output, staged)
+    ref = AdapterRef(
+        stage=job.stage,
+        version=version,
+        round=number,
+        path=str(staged),
+        base=next((base.model for name, base in config.bases.items() if name == config.stage(job.stage).base), job.base),
+        base_sha256=result.base_sha256,
+        data_sha256=hashlib.sha256(Path(job.rows).read_bytes()).hexdigest(),
+        rank=job.rank,
+        examples=result.examples,
+        metrics=result.metrics,
+    )
+    return adapters.add(staged, ref, config=config.model_dump(mode="json"))
