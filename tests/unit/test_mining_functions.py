@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from forge.mining.functions import Functions
 from forge.mining.languages import language_of
+from forge.mining.python_functions import changed_functions
 from forge.records import FileChange
 from forge.stages.symbols import symbols_of
 from forge.store.diffs import diff
@@ -116,3 +117,55 @@ def test_growing_holds_on_real_sources_that_lose_and_gain_lines() -> None:
             step = [change("x.py", before, text)]
             assert kept.changed(step) == Functions().changed(step)
             text = before
+
+
+BLOCKS = [
+    "import os\nX = 1\n",
+    'def {n}(a, b):\n    """Say.\n\ndef looks_like_one():\n    pass\n"""\n    return a\n',
+    "@cache\n@other(\n    1,\n)\ndef {n}():\n    return {v}\n",
+    "async def {n}():\n    # a comment with ''' in it\n    return {v}\n",
+    "class {n}:\n    '''Doc.\n\n    def no(self): 1\n    '''\n\n    def m(self):\n        return {v}\n\n    @p\n    def p(self): pass\n",
+    "class {n}(Base):\n    class Meta:\n        def inner(self): {v}\n\n    def m(self):\n        return 2\n\nY = {v}\n",
+    "class {n}(Base):\n    if X:\n        def maybe(self): return {v}\n\n    def m(self):\n        return 2\n",
+    "class {n}:\n\tdef m(self): return {v}\n\tasync def k(self):\n\t\tdef nested(): return 3\n\t\treturn nested\n",
+    "if X:\n    def {n}(): return {v}\nelse:\n    def {n}(): return 2\n",
+    "try:\n    import {n}\nexcept ImportError:\n    Y = 1\n\n    def {n}(): return {v}\n",
+    'text_{n} = """\ndef fake_{n}():\n    return {v}\n"""\n',
+    "# def commented(): pass\n\n\n",
+    "def {n}(): return (\n{v}\n)\n",
+    "@decorated\nclass {n}:\n    def m(self):\n        return '''\n    def fake(self): {v}\n    '''\n    # the end\n",
+]
+
+
+@st.composite
+def modules(draw: st.DrawFn, names: str) -> str:
+    entries = st.tuples(st.sampled_from(BLOCKS), st.sampled_from(names), st.integers(0, 2))
+    chosen = draw(st.lists(entries, max_size=7, unique_by=lambda entry: entry[1]))
+    return "".join(block.format(n=name, v=value) for block, name, value in chosen)
+
+
+@given(modules("abcdefg"), modules("ABCDEFG"), modules("ABCDEFG"))
+def test_functions_found_in_pieces_are_those_that_whole_versions_differ_in(head: str, before: str, after: str) -> None:
+    """Both versions begin alike, as versions do; the reference parses both as a whole."""
+
+    def all_of(text: str) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for symbol in symbols_of("x.py", text):
+            found.setdefault(symbol.name, set()).add(symbol.source)
+        return found
+
+    old, new = all_of(head + before), all_of(head + after)
+    wanted = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+    changes = changed_functions(head + before, head + after)
+    assert changes is not None
+    assert {name for name, _, _ in changes} == wanted
+    for name, was, now in changes:
+        assert was is None or was in old[name]
+        assert now is None or now in new[name]
+
+
+def test_a_setter_that_changes_beside_its_getter_is_told() -> None:
+    one = "class C:\n    @property\n    def x(self):\n        return 1\n\n    @x.setter\n    def x(self, v):\n        self.y = v\n"
+    (found,) = Functions().changed([change("x.py", one, one.replace("self.y = v", "self.z = v"))])
+    assert (found.kind, found.name) == ("modified", "C.x")
+    assert "self.z = v" in (found.after or "")
