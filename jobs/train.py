@@ -22,7 +22,8 @@ from forge.store.adapters import FolderAdapterStore
 from forge.store.ledger import Ledger
 from forge.store.parquet import read_records, write_records
 from forge.store.workspace import Workspace
-from forge.training.on_ray import TrainingService
+from forge.training.on_ray import TrainingService, sweep_all
+from forge.training.progress import TrainProgress
 from jobs import preflight
 from jobs.tasks.job import carry_out
 from jobs.trained import Shown, store
@@ -40,6 +41,8 @@ def run(config: ForgeConfig) -> list[AdapterRef]:
         adapters = FolderAdapterStore(workspace.adapters, ledger)
         try:
             jobs = [job_of(config, workspace.root, adapters, stage, rows) for stage, rows in rows_of(config).items()]
+            if config.training.sweep.trials:
+                jobs = swept(config, workspace.root, jobs, progress)
             with progress.phase("train", f"{len(jobs)} adapters from the frozen base") as phase:
                 phase.total(len(jobs), unit="adapters")
                 with TrainingService(config.training, storage=workspace.root / "ray-train") as service:
@@ -51,6 +54,29 @@ def run(config: ForgeConfig) -> list[AdapterRef]:
         finally:
             ledger.close()
     return refs
+
+
+def swept(config: ForgeConfig, root: Path, jobs: Sequence[TrainJob], progress: Progress) -> list[TrainJob]:
+    """The jobs with the settings that came to the lowest held-out loss; the trials are printed."""
+    if config.training.method != "sft":
+        raise ConfigError("a sweep compares supervised settings; leave --sweep out with --method dpo")
+    trials = config.training.sweep.trials
+    with progress.phase("sweep", f"{trials} settings for each of {len(jobs)} adapters") as phase:
+        phase.total(trials * len(jobs), unit="settings")
+        stages = [job.stage for job in jobs]
+
+        def show(news: TrainProgress) -> None:
+            phase.at(stages.index(news.stage) * trials + news.step, now=f"{news.stage}, loss {news.loss:.3f} at best")
+
+        found = sweep_all(jobs, config.training, root / "train" / "sweeps", show)
+        phase.result(", ".join(f"{job.stage} {best[0].loss:.3f}" for job, best in zip(jobs, found, strict=True)) + " (held-out loss)")
+    chosen = []
+    for job, best in zip(jobs, found, strict=True):
+        for place, trial in enumerate(best[:3], 1):
+            progress.say(f"  {job.stage} {place}: rank {trial.rank}, alpha {trial.alpha}, rate {trial.learning_rate:.1e}: {trial.loss:.3f}")
+        changes = {"rank": best[0].rank, "alpha": best[0].alpha, "learning_rate": best[0].learning_rate}
+        chosen.append(job.model_copy(update=changes | {"output": f"{job.output}-swept"}))
+    return chosen
 
 
 def told(ref: AdapterRef) -> str:

@@ -18,6 +18,7 @@ Config = Annotated[list[Path] | None, typer.Option("--config", help="Configurati
 Out = Annotated[Path, typer.Option(help="Workspace that keeps the adapters.")]
 Method = Annotated[Literal["sft", "dpo"], typer.Option(help="sft: examples; dpo: preferences, from <stage>/*.parquet.")]
 Combined = Annotated[bool, typer.Option("--combined", help="One adapter over all stages, from the same rows.")]
+Sweep = Annotated[int, typer.Option("--sweep", min=0, help="Settings to try for each stage first; the best ones are trained with.")]
 Plan = Annotated[bool, typer.Option("--plan", help="Say what it would take, and end.")]
 Card = Annotated[
     float | None, typer.Option("--vram", min=0.1, help="With --plan: GiB of the card, where it is another machine's.", show_default=False)
@@ -32,6 +33,7 @@ def train(
     out: Out = Path("workspace/trained"),
     method: Method = "sft",
     combined: Combined = False,
+    sweep: Sweep = 0,
     plan: Plan = False,
     vram: Card = None,
     address: Address = None,
@@ -44,6 +46,8 @@ def train(
 
         forge train planning generation --data workspace/mined --config configs/rtx.yaml
 
+        forge train review --data workspace/mined --sweep 24
+
         forge train generation --data workspace/pairs --method dpo training.dpo.beta=0.05
     """
     from forge import config as configuration
@@ -55,6 +59,7 @@ def train(
         "training.only": [word for word in words if "=" not in word],
         "training.method": method,
         "training.combined": combined,
+        "training.sweep.trials": sweep,
         "workspace": str(out.expanduser().absolute()),
     }
     given = [word for word in words if "=" in word]

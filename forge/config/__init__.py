@@ -17,7 +17,7 @@ from forge.config.mining import (
     PrivacyConfig,
     SplitConfig,
 )
-from forge.config.models import BaseModelConfig, DpoConfig, ServeConfig, StageConfig, TrainingConfig
+from forge.config.models import BaseModelConfig, DpoConfig, ServeConfig, StageConfig, SweepConfig, TrainingConfig
 from forge.config.run import AgentConfig, ForgeConfig, RayConfig, RoundsConfig, SandboxConfig
 from forge.config.section import Section
 from forge.config.sources import HistoryConfig, InjectConfig, PracticeConfig, TasksConfig, TeacherConfig
@@ -46,6 +46,7 @@ __all__ = [
     "ServeConfig",
     "SplitConfig",
     "StageConfig",
+    "SweepConfig",
     "TasksConfig",
     "TeacherConfig",
     "TrainingConfig",

@@ -45,6 +45,22 @@ class DpoConfig(Section):
     """`promoted`: the weights of the stage's promoted adapter, where there is one of the same rank, are gone on from."""
 
 
+class SweepConfig(Section):
+    """`forge train --sweep`: which settings are tried before a stage is trained with the best ones."""
+
+    trials: int = Field(0, ge=0)
+    """Settings tried for each stage; 0 tries none."""
+    at_once: int = Field(4, ge=1, le=32)
+    """Adapters trained side by side on one base."""
+    share: float = Field(1.0, gt=0.0, le=1.0)
+    """Share of the stage's steps that each trial takes."""
+    ranks: list[int] = [8, 16, 32]
+    alpha_ratios: list[float] = [1.0, 2.0, 4.0]
+    """Alpha as a multiple of the rank."""
+    learning_rates: tuple[float, float] = (5e-5, 2e-3)
+    """Lowest and highest, drawn by their logarithm."""
+
+
 class TrainingConfig(Section):
     backend: Literal["auto", "unsloth", "trl"] = "auto"
     """`auto`: Unsloth when CUDA is there, TRL with PEFT otherwise."""
@@ -73,6 +89,7 @@ class TrainingConfig(Section):
     combined: bool = False
     """`forge train`: one adapter over all stages, from the same rows, in place of one a stage."""
     dpo: DpoConfig = DpoConfig()
+    sweep: SweepConfig = SweepConfig()
 
 
 class ServeConfig(Section):

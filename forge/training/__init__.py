@@ -5,6 +5,8 @@
     pairs.py        preferences to token ids
     run.py          one run of a job: early stopping, checkpoints, resume, less at once when memory ends, the saved adapter
     methods.py      the ways to train: sft.py (supervised), dpo.py (preferences)
+    sweep.py        which settings suit a stage; packed.py trains several adapters side by side
+    plan.py         what a job will take, before anything is loaded
     artefact.py     the adapter folder: written whole, with its result and its canary
     batches.py      batches of rows of nearly equal length
     tail.py         the last layer on answer positions only, on CPU

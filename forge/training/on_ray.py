@@ -14,6 +14,7 @@ again; a killed driver's successor submits the same jobs, and finished ones are 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import threading
 import uuid
@@ -33,6 +34,7 @@ from forge.seams import Trainer, TrainJob, TrainResult
 from forge.training.desk import Desk, News
 from forge.training.pick import make_trainer
 from forge.training.progress import Listener, TrainProgress, silent
+from forge.training.trial import Trial
 
 RESTARTS = 20
 """Worker restarts in the life of one run."""
@@ -165,6 +167,50 @@ def train_all(
     """The results of `jobs` in a run of their own, which ends with them; see `TrainingService.train_all`."""
     with TrainingService(config, storage=storage, cpus=cpus) as service:
         return service.train_all(jobs, progress)
+
+
+def sweep_all(jobs: Sequence[TrainJob], config: TrainingConfig, folder: Path, progress: Listener = silent) -> list[list[Trial]]:
+    """The trials of each job, best first, on the worker's resources; studies are kept in `folder`, so that a sweep goes on."""
+    news = ray.remote(_News).options(num_cpus=0).remote()
+    options = {"num_cpus": 0.5, "num_gpus": config.gpus, "runtime_env": {"env_vars": RUN_ENV}}
+    found: list[list[Trial]] = []
+    for job in jobs:
+        file = folder / f"{Path(job.output).name}.db"
+        task = ray.remote(_sweep).options(**options).remote(job, config, file, news)
+        while not ray.wait([task], timeout=POLL_S)[0]:
+            for note in ray.get(news.take.remote()):
+                progress(note)
+        found.append(ray.get(task))
+    ray.kill(news)
+    return found
+
+
+class _News:
+    """Where a task leaves word of how far it is."""
+
+    def __init__(self) -> None:
+        self._left: list[TrainProgress] = []
+
+    def tell(self, progress: TrainProgress) -> None:
+        self._left = [progress]
+
+    def take(self) -> list[TrainProgress]:
+        taken, self._left = self._left, []
+        return taken
+
+
+def _sweep(job: TrainJob, config: TrainingConfig, file: Path, news: Any) -> list[Trial]:
+    torch = importlib.import_module("torch")
+    if not config.gpus:
+        torch.set_num_threads(config.threads)
+        torch.set_flush_denormal(True)
+
+    def tell(done: int, step: int, losses: Sequence[float]) -> None:
+        if step % 5 == 0:
+            news.tell.remote(TrainProgress(stage=job.stage, step=done, steps=config.sweep.trials, loss=min(losses)))
+
+    found: list[Trial] = importlib.import_module("forge.training.sweep").sweep(job, config.sweep, file, tell)
+    return found
 
 
 def _train_loop(config: dict[str, Any]) -> None:
