@@ -32,6 +32,7 @@ SMALL = {"small": {"hidden": 64, "layers": 2, "heads": 4, "key_heads": 2, "head_
 WARM = 3
 """Steps left out of the medians: kernels are compiled in them."""
 EXAMPLES = 10_000
+MARK = "figures: "
 
 
 def main() -> None:
@@ -48,7 +49,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.part:
         for figures in measured(json.loads(given.part)):
-            print(json.dumps(figures), flush=True)
+            print(MARK + json.dumps(figures), flush=True)
         return
     with tempfile.TemporaryDirectory(prefix="forge-gpu-") as folder:
         result = whole(given, Path(folder))
@@ -84,7 +85,7 @@ def whole(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
             done = subprocess.run(
                 [sys.executable, "-m", "benchmarks.gpu", "--part", json.dumps(part)], capture_output=True, text=True, check=False
             )
-            lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+            lines = [json.loads(line.removeprefix(MARK)) for line in done.stdout.splitlines() if line.startswith(MARK)]
             result["rows"] += [line for line in lines if "card" not in line]
             result |= next((line for line in lines if "card" in line), {})
             if done.returncode:
