@@ -81,7 +81,8 @@ def test_a_job_goes_through_unsloth_with_its_own_numbers_and_leaves_a_plain_adap
     lineages = [Lineage(repo="r", task_id=f"t{number}") for number in range(20)]
     write_examples(tmp_path / "rows.parquet", [row.model_copy(update={"lineage": lineage}) for lineage in lineages])
     trainer = backend.UnslothTrainer()
-    trainer.settings = TrlTrainer().settings  # what needs the card itself: precision and the 8-bit optimizer
+    trainer.settings = TrlTrainer().settings  # what needs the card itself: precision, the 8-bit optimizer, free memory
+    trainer.micro_batch = TrlTrainer().micro_batch
     result = trainer.train(make_job(tmp_path, rslora=True, load_in_4bit=True))
     (load, loaded), (attach, attached) = FakeFastLanguageModel.calls
     assert (load, attach) == ("from_pretrained", "get_peft_model")
