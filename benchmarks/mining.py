@@ -36,6 +36,8 @@ from forge.mining.shard import Shard, Survey
 from forge.mining.surveying import survey
 from forge.records import Commit, Drop
 
+SHARDS = 30
+"""Shards of a made-up history that are read for its memory; a shard keeps nothing of another."""
 CONFIG = MiningConfig.model_validate({"licences": {"allow": ["*"], "unknown": "keep"}})
 
 
@@ -152,19 +154,28 @@ def pydriller_seconds(path: Path, sample: int) -> float:
 
 
 def shared(path: Path, runs: int) -> dict[str, float]:
-    """Wall seconds for a repository's shards eight times over, by one process and by two."""
+    """Wall seconds for a repository's shards eight times over, by one process and by two, each with its git on a core of its own."""
     known = survey("x", path, listings())
     work = [(str(path), known.model_dump_json(), shard.model_dump_json()) for _ in range(8) for shard in known.shards()]
     taken: dict[int, list[float]] = {1: [], 2: []}
+    context = multiprocessing.get_context("spawn")
     for _ in range(runs):
         for workers in taken:
-            with multiprocessing.get_context("spawn").Pool(workers) as pool:
+            cores = context.SimpleQueue()
+            for core in sorted(os.sched_getaffinity(0))[:workers]:
+                cores.put(core)
+            with context.Pool(workers, _stay, (cores,)) as pool:
                 pool.map(_read, work[: 2 * workers], chunksize=1)  # models are loaded before the clock runs
                 began = time.perf_counter()
                 pool.map(_read, work, chunksize=1)
                 taken[workers].append(time.perf_counter() - began)
     one, two = (statistics.median(times) for times in taken.values())
     return {"one": one, "two": two, "ratio": one / two}
+
+
+def _stay(cores: Any) -> None:
+    """Keep this process and what it starts on one core, as Ray counts a worker."""
+    os.sched_setaffinity(0, {cores.get()})
 
 
 def _read(unit: tuple[str, str, str]) -> int:
@@ -177,7 +188,7 @@ def _read(unit: tuple[str, str, str]) -> int:
 
 
 def memory(commits: int) -> dict[str, Any]:
-    """Peak memory of a process that reads a made-up history of so many commits, shard by shard."""
+    """Peak memory of a process that lists a made-up history of so many commits and reads `SHARDS` of its shards, spread over all."""
     with tempfile.TemporaryDirectory(prefix="forge-bench-") as folder:
         path = Path(folder) / "repo"
         make_history(path, commits)
@@ -189,7 +200,11 @@ def memory(commits: int) -> dict[str, Any]:
 
 def _peak(path: str) -> float:
     known = survey("x", Path(path), listings())
-    rows(Path(path), known)
+    shards = list(known.shards())
+    history = GitHistory("x", Path(path), known.head)
+    for shard in shards[:: max(1, len(shards) // SHARDS)]:
+        sum(1 for _ in reader(known).rows(history, known, shard))
+    history.close()
     # What getrusage says is the larger of this process and the one that it was forked from.
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024

@@ -32,7 +32,7 @@ from jobs import prepare
 from jobs.context import RunContext
 from jobs.rollouts import RolloutSteps
 from jobs.serving import Serving
-from jobs.trained import Shown, store
+from jobs.trained import Shown, lack, store
 from jobs.wiring import ProviderFactory, sweep, train_job
 from sandboxes.grading import verdict_key
 
@@ -186,7 +186,10 @@ class Loop:
         folder = run.workspace.round(number)
         with run.phase(phase_name, f"{len(STAGES)} adapters from the frozen base") as phase:
             jobs = []
-            for stage in (stage for stage in STAGES if rows[stage]):
+            for stage in STAGES:
+                if reason := lack(stage, rows[stage]):
+                    run.progress.say(f"  {stage} keeps what it has: {reason}")
+                    continue
                 path = folder / "rows" / f"{stage}.parquet"
                 write_examples(path, rows[stage])
                 base = run.bases[run.config.stage(stage).base]

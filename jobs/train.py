@@ -17,7 +17,6 @@ from forge.observe.on_ray import RayTracker
 from forge.observe.progress import Progress, to_stream
 from forge.records import STAGES, AdapterRef, Example, Preference
 from forge.seams import TrainJob
-from forge.stages import REGISTRY
 from forge.store.adapters import FolderAdapterStore
 from forge.store.ledger import Ledger
 from forge.store.parquet import read_records, write_records
@@ -26,7 +25,7 @@ from forge.training.on_ray import TrainingService, sweep_all
 from forge.training.progress import TrainProgress
 from jobs import preflight
 from jobs.tasks.job import carry_out
-from jobs.trained import Shown, store
+from jobs.trained import Shown, lack, store
 from jobs.wiring import COMBINED, base_folder, train_job
 
 Row = Example | Preference
@@ -101,7 +100,8 @@ def rows_of(config: ForgeConfig) -> dict[str, list[Row]]:
     kind: type[Row] = Example if settings.method == "sft" else Preference
     found: dict[str, list[Row]] = {stage: list(read_records(folder, kind)) for stage, folder in folders_of(config).items()}
     for stage, rows in found.items():
-        _refuse_useless(stage, rows)
+        if reason := lack(stage, rows):
+            raise TrainingError(reason)
     if not settings.combined:
         return found
     bases = {config.stage(stage).base for stage in found}
@@ -162,16 +162,6 @@ def _start(adapters: FolderAdapterStore, job: TrainJob) -> str | None:
     """The folder of the stage's promoted adapter, where it has the shape of the one to be trained."""
     promoted = adapters.promoted().get(job.stage)
     return promoted.path if promoted is not None and promoted.rank == job.rank else None
-
-
-def _refuse_useless(stage: str, rows: Sequence[Row]) -> None:
-    if not rows:
-        raise TrainingError(f"the rows of {stage} are empty; mine more commits, or leave the stage out")
-    answers = {row.completion for row in rows if isinstance(row, Example)}
-    if REGISTRY[stage].judgement and len(answers) == 1:
-        raise TrainingError(
-            f"all {len(rows)} rows of {stage} are answered '{answers.pop()}', which teaches no judgement; add rows of the other answer"
-        )
 
 
 if __name__ == "__main__":

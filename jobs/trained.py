@@ -10,8 +10,9 @@ from pathlib import Path
 from forge.config import ForgeConfig
 from forge.observe.metrics import LOSS
 from forge.observe.progress import PhaseProgress, Progress
-from forge.records import AdapterRef
+from forge.records import AdapterRef, Example, Preference
 from forge.seams import Tracker, TrainJob, TrainResult
+from forge.stages import REGISTRY
 from forge.store.adapters import FolderAdapterStore, version_name
 from forge.training.progress import TrainProgress
 
@@ -32,6 +33,16 @@ class Shown:
         self._phase.at(done, now=f"{news.stage} {news.step}/{news.steps}{loss}")
         if news.loss is not None:
             self._tracker.log({LOSS: news.loss}, tags={"stage": news.stage})
+
+
+def lack(stage: str, rows: Sequence[Example | Preference]) -> str:
+    """Why a stage learns nothing from these rows; empty when it can."""
+    if not rows:
+        return f"the rows of {stage} are empty; mine more commits, or leave the stage out"
+    answers = {row.completion for row in rows if isinstance(row, Example)}
+    if REGISTRY[stage].judgement and len(answers) == 1:
+        return f"all {len(rows)} rows of {stage} are answered '{answers.pop()}', which teaches no judgement; add rows of the other answer"
+    return ""
 
 
 def store(adapters: FolderAdapterStore, config: ForgeConfig, number: int, job: TrainJob, result: TrainResult) -> AdapterRef:

@@ -55,6 +55,7 @@ class SweepConfig(Section):
     share: float = Field(1.0, gt=0.0, le=1.0)
     """Share of the stage's steps that each trial takes."""
     ranks: list[int] = [8, 16, 32]
+    """Ranks that are tried; the highest must not exceed serve.max_rank where the adapter is to be served."""
     alpha_ratios: list[float] = [1.0, 2.0, 4.0]
     """Alpha as a multiple of the rank."""
     learning_rates: tuple[float, float] = (5e-5, 2e-3)

@@ -97,7 +97,7 @@ class Prover:
         if gold is None:
             # Most commits that are no tasks change nothing that tests notice: one run says so.
             first = await self._without_gold(candidate, lambda _: False)
-            _refuse(NOTHING_FAILS if _all_pass(first.runs[0]) else _unsound(first))
+            _refuse(NOTHING_FAILS if _all_pass(first.runs[0]) else "")
         after = gold or await self.gold(candidate)
         _refuse(_unfit(after))
 
