@@ -27,8 +27,6 @@ _DEFINES = re.compile(r"^[ \t]*(?:def|class|async def) ", re.MULTILINE)
 _CLASS = re.compile(r"^class ", re.MULTILINE)
 _BLOCK = "if 1:\n"
 _BAD = (SyntaxError, ValueError, RecursionError, MemoryError)
-
-
 _OLD = ("Missing parentheses", "multiple exception types", "leading zeros")
 """How the parser begins when it refuses what Python 2 took."""
 

@@ -16,6 +16,7 @@ import numpy as np
 from tree_sitter import Node, Point, QueryCursor, Tree
 
 from forge.mining.grammars import Grammar, grammar
+from forge.mining.python_functions import Change
 from forge.records import FileChange
 
 _HUNK = re.compile(r"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@", re.MULTILINE)
@@ -30,8 +31,6 @@ NEAR = 20
 
 Lines = list[tuple[int, int]]
 """Ranges of 0-based lines, both ends included."""
-Change = tuple[str, str | None, str | None]
-"""Name of a function, its source before and after; `None` where it is not there."""
 
 
 class Trees:
