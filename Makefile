@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # A folder of wheels provides torch's CPU build; without one it comes from PyTorch's own CPU index.
 TORCH := $(if $(UV_FIND_LINKS),,$(if $(filter cpu,$(SET)),--torch-backend=cpu))
 
-.PHONY: help env improve test unit lint format doctor requirements report clean
+.PHONY: help env improve test unit lint format unsloth doctor requirements report clean
 .DEFAULT_GOAL := help
 
 help:  ## list these commands
@@ -40,11 +40,22 @@ format: $(STAMP)  ## put the code in shape
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format --quiet .
 
+unsloth: .unsloth/.installed  ## fetch Unsloth beside the CPU set, for the tests that hold our backend against it
+
 doctor: $(STAMP)  ## say what this machine has and lacks, with the cure
 	$(BIN)/forge doctor configs/quickstart.yaml
 
 clean:  ## remove the environment and caches; workspaces stay
-	rm -rf $(VENV) .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .uv .unsloth .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# Unsloth needs a card to train, but its own code is what the tier tests/unsloth holds our backend against: the two packages, without
+# what they need beside torch, in a folder of their own.
+.unsloth/.installed: requirements/gpu.txt .uv/bin/uv
+	rm -rf .unsloth
+	awk '/^[^ ]/ { ours = /^unsloth/ } ours' requirements/gpu.txt > .uv/unsloth.txt
+	.uv/bin/uv pip install --quiet --no-deps --require-hashes --python $(PYTHON) --target .unsloth -r .uv/unsloth.txt
+	rm -rf .unsloth/studio
+	touch $@
 
 requirements: .uv/bin/uv  ## resolve the pinned, hashed sets anew from requirements/*.in
 	for set in cpu gpu dev; do \

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-TIERS = ("unit", "contract", "ray", "docker", "vllm", "llama", "gpu")
+TIERS = ("unit", "contract", "ray", "docker", "vllm", "unsloth", "llama", "gpu")
 ROOT = Path(__file__).parent
 RAN: Counter[str] = Counter()
 

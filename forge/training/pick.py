@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import os
+import tempfile
+from pathlib import Path
 from typing import Literal
 
 from forge.errors import TrainingError
@@ -34,6 +37,8 @@ def make_trainer(backend: Backend = "auto", *, threads: int = 2, listen: Listene
     chosen = choose(backend, cuda=cuda, unsloth=importlib.util.find_spec("unsloth") is not None)
     log.info("training backend: %s (%s)", chosen, "CUDA" if cuda else f"CPU, {threads} threads")
     if chosen == "unsloth":
+        # By default Unsloth writes the trainers that it generates into the current folder.
+        os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(Path(tempfile.gettempdir()) / f"forge-unsloth-{os.getuid()}"))
         module = importlib.import_module("forge.training.unsloth")
         trainer: Trainer = module.UnslothTrainer(listen=listen)
         return trainer

@@ -108,10 +108,10 @@ def memory_bytes(job: TrainJob, shape: Shape, micro: int, *, cuda: bool, unsloth
     return int(MARGIN * (weights + adapter + layer + checkpoints + logits + rest))
 
 
-def largest_micro(job: TrainJob, shape: Shape, memory: int, *, cuda: bool, unsloth: bool) -> int:
-    """The most sequences of the job's length that fit into `memory` bytes at once; 0 when not even one does."""
+def largest_micro(job: TrainJob, shape: Shape, memory: int, *, cuda: bool, unsloth: bool, tokens: int | None = None) -> int:
+    """The most sequences of `tokens` (the job's longest when not given) that fit into `memory` bytes at once; 0 when not even one does."""
     wanted = min(LARGEST_MICRO, job.batch_size * (2 if job.method == "dpo" else 1))
-    fits = [size for size in range(1, wanted + 1) if memory_bytes(job, shape, size, cuda=cuda, unsloth=unsloth) <= memory]
+    fits = [size for size in range(1, wanted + 1) if memory_bytes(job, shape, size, cuda=cuda, unsloth=unsloth, tokens=tokens) <= memory]
     return max(fits, default=0)
 
 

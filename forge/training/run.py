@@ -58,11 +58,11 @@ class Backend(Protocol):
         """What this backend wants in the training arguments: precision, optimizer, memory."""
 
     @property
-    def sft_loss(self) -> str:
-        """TRL's name of the way to compute a supervised loss that suits this backend."""
+    def sft_settings(self) -> dict[str, Any]:
+        """What this backend wants in supervised training alone: TRL's way to compute the loss, with padding or without."""
 
-    def micro_batch(self, job: TrainJob) -> int:
-        """Sequences of the job's length that are computed on at once; the rest of a batch is accumulated."""
+    def micro_batch(self, job: TrainJob, longest: int) -> int:
+        """Sequences of up to `longest` tokens that are computed on at once; the rest of a batch is accumulated."""
 
 
 class Rows(Protocol):
@@ -122,12 +122,14 @@ def train(job: TrainJob, backend: Backend, method: Method, listen: Listener) -> 
     done = artefact.finished(job, data.sha256, base_sha256)
     if done is not None:
         return done
-    micro = max(1, backend.micro_batch(job) // method.sequences)
+    longest = max(len(row) for part in (data.train, data.heldout) for row in part)
+    micro = max(1, backend.micro_batch(job, longest) // method.sequences)
+    begun = load_peft_weights(str(start), device="cpu") if start is not None else None
     while True:
         adapted = backend.attach(model, job)
         try:
-            if start is not None:
-                set_peft_model_state_dict(adapted, load_peft_weights(str(start), device=str(adapted.device)), adapter_name="default")
+            if begun is not None:
+                set_peft_model_state_dict(adapted, begun, adapter_name="default")
             metrics = _run(job, backend, method, adapted, tokenizer, data, micro, listen)
             if base.weights_sha256(folder) != base_sha256:
                 raise TrainingError(f"the weights in {folder} changed while {job.stage} trained on them; restore the base and train again")
@@ -158,10 +160,10 @@ def train(job: TrainJob, backend: Backend, method: Method, listen: Listener) -> 
     return result
 
 
-def fitting(job: TrainJob, *, unsloth: bool) -> int:
-    """Sequences of the job's length that the card's free memory is foretold to hold at once; 1 when not even that."""
+def fitting(job: TrainJob, longest: int, *, unsloth: bool) -> int:
+    """Sequences of `longest` tokens that the card's free memory is foretold to hold at once; 1 when not even that."""
     free, _ = torch.cuda.mem_get_info()
-    return max(1, plan.largest_micro(job, plan.shape_of(base.locate(job.base)), free, cuda=True, unsloth=unsloth))
+    return max(1, plan.largest_micro(job, plan.shape_of(base.locate(job.base)), free, cuda=True, unsloth=unsloth, tokens=longest))
 
 
 def micro_batches(batch: int, micro: int) -> tuple[int, int]:

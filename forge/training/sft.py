@@ -29,15 +29,15 @@ class Sft:
         examples = read_examples(Path(job.rows))
         return rows.encode_all(examples, held_back, tokenizer, max_tokens=job.max_tokens, eval_fraction=job.eval_fraction)
 
-    def trainer(self, job: TrainJob, backend: Backend, settings: dict[str, Any], **parts: Any) -> Trainer:  # noqa: ARG002
+    def trainer(self, job: TrainJob, backend: Backend, settings: dict[str, Any], **parts: Any) -> Trainer:
         """TRL's `SFTTrainer` on rows that are token ids already."""
         data: rows.RowSet = parts["data"]
-        own = {"dataset_kwargs": {"skip_prepare_dataset": True}, "packing": False, "loss_type": backend.sft_loss}
+        own = {"dataset_kwargs": {"skip_prepare_dataset": True}, "packing": False, **backend.sft_settings}
         trainer = _Trainer(
             model=parts["model"],
             args=SFTConfig(**settings, **own),
-            train_dataset=_dataset(data.train),
-            eval_dataset=_dataset(dataset_order(data.heldout)) if data.heldout else None,
+            train_dataset=_dataset(data.train, job.max_tokens),
+            eval_dataset=_dataset(dataset_order(data.heldout), job.max_tokens) if data.heldout else None,
             processing_class=parts["tokenizer"],
             callbacks=parts["callbacks"],
         )
@@ -82,5 +82,7 @@ class _Trainer(SFTTrainer):
         """Write none: the manifest of the adapter store says more."""
 
 
-def _dataset(encoded: Sequence[rows.EncodedRow]) -> Dataset:
-    return Dataset.from_dict({"input_ids": [list(row.ids) for row in encoded], "labels": [row.labels for row in encoded]})
+def _dataset(encoded: Sequence[rows.EncodedRow], max_tokens: int) -> Dataset:
+    data = Dataset.from_dict({"input_ids": [list(row.ids) for row in encoded], "labels": [row.labels for row in encoded]})
+    data._unsloth_truncated_to = max_tokens  # how Unsloth is told that no row is longer; else it pads, and TRL takes no notice
+    return data

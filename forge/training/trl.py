@@ -82,13 +82,13 @@ class TrlTrainer:
         return AnswerTail(bare) if known and not torch.cuda.is_available() else None
 
     @property
-    def sft_loss(self) -> str:
-        """Log-probabilities in chunks: no logits of whole batches in memory."""
-        return "chunked_nll"
+    def sft_settings(self) -> dict[str, Any]:
+        """Log-probabilities in chunks: no logits of whole batches in memory. Padded: without FlashAttention TRL has no other way."""
+        return {"loss_type": "chunked_nll"}
 
-    def micro_batch(self, job: TrainJob) -> int:
+    def micro_batch(self, job: TrainJob, longest: int) -> int:
         """Whole batches on CPU, what fits on a card."""
-        return run.fitting(job, unsloth=False) if torch.cuda.is_available() else job.batch_size * method_of(job).sequences
+        return run.fitting(job, longest, unsloth=False) if torch.cuda.is_available() else job.batch_size * method_of(job).sequences
 
     def settings(self, job: TrainJob) -> dict[str, Any]:  # noqa: ARG002
         """float32 on CPU; bfloat16 and gradient checkpointing on CUDA."""

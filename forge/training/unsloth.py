@@ -73,13 +73,13 @@ class UnslothTrainer:
         return None
 
     @property
-    def sft_loss(self) -> str:
-        """The plain one: TRL's chunks would bypass Unsloth's fused loss."""
-        return "nll"
+    def sft_settings(self) -> dict[str, Any]:
+        """TRL's plain loss, whose chunks would bypass Unsloth's fused one, over rows laid end to end: no padding is computed."""
+        return {"loss_type": "nll", "padding_free": True}
 
-    def micro_batch(self, job: TrainJob) -> int:
+    def micro_batch(self, job: TrainJob, longest: int) -> int:
         """What fits the card."""
-        return run.fitting(job, unsloth=True)
+        return run.fitting(job, longest, unsloth=True)
 
     def settings(self, job: TrainJob) -> dict[str, Any]:  # noqa: ARG002
         """8-bit AdamW, bfloat16 where the card has it."""

@@ -1,6 +1,5 @@
 """Whole DPO runs on a random base of 100,000 weights, on CPU; needs torch, seconds each."""
 
-import random
 from pathlib import Path
 
 import pytest
@@ -12,56 +11,24 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from forge.errors import TrainingError
-from forge.records import Example, Lineage, Message, Preference
+from forge.records import Example
 from forge.seams import TrainJob
-from forge.store.parquet import write_examples, write_records
+from forge.store.parquet import write_examples
 from forge.training import logprobs, pairs, rows
 from forge.training.progress import TrainProgress
 from forge.training.random_base import make_random_base
 from forge.training.trl import TrlTrainer
-
-WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
-
-
-def preference(number: int) -> Preference:
-    """The first word of the prompt twice is better than the last one twice."""
-    words = random.Random(number).sample(WORDS, 4)
-    return Preference(
-        stage="generation",
-        messages=(Message(role="user", content=" ".join(words)),),
-        chosen=f"{words[0]} {words[0]}",
-        rejected=f"{words[-1]} {words[-1]}",
-        lineage=Lineage(repo="r", task_id=f"t{number}"),
-    )
+from tests import train_jobs
+from tests.train_jobs import CORPUS, preference
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    corpus = [preference(number).messages[0].content for number in range(200)]
-    return make_random_base(tmp_path_factory.mktemp("model") / "base", corpus=corpus, vocabulary=320)
+    return make_random_base(tmp_path_factory.mktemp("model") / "base", corpus=CORPUS, vocabulary=320)
 
 
 def make_job(base: Path, folder: Path, **changes: object) -> TrainJob:
-    data = folder / "pairs.parquet"
-    if not data.exists():
-        write_records(data, [preference(number) for number in range(120)])
-    values = {
-        "stage": "generation",
-        "method": "dpo",
-        "base": str(base),
-        "rows": str(data),
-        "output": str(folder / "adapter"),
-        "rank": 8,
-        "alpha": 16,
-        "learning_rate": 1e-2,
-        "epochs": 6.0,
-        "batch_size": 16,
-        "max_tokens": 128,
-        "eval_fraction": 0.15,
-        "patience": 6,
-        "seed": 0,
-    }
-    return TrainJob.model_validate(values | changes)
+    return train_jobs.make_job(base, folder, **({"method": "dpo"} | changes))
 
 
 def test_dpo_prefers_the_better_answers_of_prompts_it_never_saw(base: Path, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Adapters side by side do what each would do alone; needs torch, seconds each."""
 
-import random
 from pathlib import Path
 
 import pytest
@@ -13,24 +12,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from forge.config import SweepConfig
 from forge.errors import TrainingError
-from forge.records import Example, Lineage, Message
-from forge.seams import TrainJob
-from forge.store.parquet import write_examples
 from forge.training import packed, rows, run
 from forge.training.packed import Schedule, Setting, train_side_by_side
 from forge.training.random_base import make_random_base
 from forge.training.sweep import sweep
-
-WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
-
-
-def example(number: int) -> Example:
-    choice = random.Random(number)
-    words = [choice.choice(WORDS) for _ in range(choice.randint(2, 4))]
-    message = Message(role="user", content=" ".join(words))
-    return Example(
-        stage="planning", messages=(message,), completion=f"{words[0]} {words[0]}", lineage=Lineage(repo="r", task_id=f"t{number}")
-    )
+from tests.train_jobs import CORPUS, example, make_job
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,8 +26,7 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    corpus = [example(number).messages[0].content for number in range(200)]
-    return make_random_base(tmp_path_factory.mktemp("model") / "base", corpus=corpus, vocabulary=320)
+    return make_random_base(tmp_path_factory.mktemp("model") / "base", corpus=CORPUS, vocabulary=320)
 
 
 @pytest.fixture
@@ -105,25 +90,6 @@ def test_forward_and_gradients_are_those_of_peft(base: Path, model: torch.nn.Mod
         assert loss == pytest.approx(wanted_loss, abs=1e-5)
         assert len(wanted) == len(gradients) == 28
         assert all(own is not None and torch.allclose(own, other, atol=1e-5) for own, other in zip(gradients, wanted, strict=True))
-
-
-def make_job(base: Path, folder: Path) -> TrainJob:
-    write_examples(folder / "rows.parquet", [example(number) for number in range(64)])
-    return TrainJob(
-        stage="planning",
-        base=str(base),
-        rows=str(folder / "rows.parquet"),
-        output=str(folder / "adapter"),
-        rank=8,
-        alpha=16,
-        learning_rate=1e-2,
-        epochs=2.0,
-        batch_size=8,
-        max_tokens=128,
-        eval_fraction=0.2,
-        patience=2,
-        seed=0,
-    )
 
 
 def test_a_sweep_finds_the_rate_that_learns_and_goes_on_where_it_ended(base: Path, tmp_path: Path) -> None:

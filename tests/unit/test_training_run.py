@@ -1,7 +1,6 @@
 """Whole training runs on a random base of 100,000 weights, on CPU; needs torch, seconds each."""
 
 import json
-import random
 from pathlib import Path
 
 import pytest
@@ -14,58 +13,23 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from forge.errors import TrainingError
-from forge.records import Example, Lineage, Message
-from forge.seams import TrainJob
 from forge.store.parquet import write_examples
 from forge.training import artefact, logprobs, rows, run
 from forge.training.progress import TrainProgress
 from forge.training.random_base import make_random_base
 from forge.training.tail import AnswerTail
 from forge.training.trl import TrlTrainer
-
-WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
-
-
-def example(number: int, length: int = 4) -> Example:
-    """Answer a list of words with its first word twice: learnable in seconds."""
-    choice = random.Random(number)
-    words = [choice.choice(WORDS) for _ in range(choice.randint(2, length))]
-    lineage = Lineage(repo="r", task_id=f"t{number}")
-    message = Message(role="user", content=" ".join(words))
-    return Example(stage="planning", messages=(message,), completion=f"{words[0]} {words[0]}", lineage=lineage)
+from tests.train_jobs import CORPUS, WORDS, example, make_job
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    corpus = [example(number).messages[0].content for number in range(200)]
-    return make_random_base(tmp_path_factory.mktemp("model") / "base", corpus=corpus, vocabulary=320)
+    return make_random_base(tmp_path_factory.mktemp("model") / "base", corpus=CORPUS, vocabulary=320)
 
 
 @pytest.fixture(scope="module")
 def trainer() -> TrlTrainer:
     return TrlTrainer(threads=1)
-
-
-def make_job(base: Path, folder: Path, **changes: object) -> TrainJob:
-    data = folder / "rows.parquet"
-    if not data.exists():
-        write_examples(data, [example(number) for number in range(72)])
-    values = {
-        "stage": "planning",
-        "base": str(base),
-        "rows": str(data),
-        "output": str(folder / "adapter"),
-        "rank": 8,
-        "alpha": 16,
-        "learning_rate": 1e-2,
-        "epochs": 4.0,
-        "batch_size": 16,
-        "max_tokens": 128,
-        "eval_fraction": 0.1,
-        "patience": 4,
-        "seed": 0,
-    }
-    return TrainJob.model_validate(values | changes)
 
 
 def test_steps_can_be_limited_whatever_the_epochs(base: Path, trainer: TrlTrainer, tmp_path: Path) -> None:
