@@ -230,6 +230,10 @@ class TrainJob(Record):
     """How strongly DPO keeps to the base."""
     start: str | None = None
     """Adapter folder whose weights the new adapter starts from; of the same base, rank and alpha."""
+    average: str | None = None
+    """Adapter folder that the trained adapter is mixed with; of the same base, rank and alpha."""
+    average_weight: float = 0.0
+    """Share of `average` in the mixture."""
     load_in_4bit: bool = False
     logs: str | None = None
     """Folder for TensorBoard."""

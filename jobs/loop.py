@@ -32,7 +32,7 @@ from jobs import prepare
 from jobs.context import RunContext
 from jobs.rollouts import RolloutSteps
 from jobs.serving import Serving
-from jobs.trained import Shown, lack, store
+from jobs.trained import Shown, lack, store, with_average
 from jobs.wiring import ProviderFactory, sweep, train_job
 from sandboxes.grading import verdict_key
 
@@ -185,7 +185,7 @@ class Loop:
         run, phase_name = self.run, f"train-{name}"
         folder = run.workspace.round(number)
         with run.phase(phase_name, f"{len(STAGES)} adapters from the frozen base") as phase:
-            jobs = []
+            jobs, promoted = [], run.adapters.promoted()
             for stage in STAGES:
                 if reason := lack(stage, rows[stage]):
                     run.progress.say(f"  {stage} keeps what it has: {reason}")
@@ -194,11 +194,15 @@ class Loop:
                 write_examples(path, rows[stage])
                 base = run.bases[run.config.stage(stage).base]
                 logs = run.workspace.root / "tensorboard" / name / stage
-                jobs.append(train_job(run.config, stage, base, path, folder / "adapters" / stage, logs))
+                job = train_job(run.config, stage, base, path, folder / "adapters" / stage, logs)
+                jobs.append(with_average(job, run.config, promoted.get(stage)))
             phase.total(len(jobs), unit="adapters")
 
             results = self._training.train_all(jobs, Shown(jobs, phase, run.progress, run.tracker))
-            refs = [store(run.adapters, run.config, number, job, result) for job, result in zip(jobs, results, strict=True)]
+            refs = [
+                store(run.adapters, run.config, number, job, result, run.config.bases[run.config.stage(job.stage).base].model)
+                for job, result in zip(jobs, results, strict=True)
+            ]
             kind = "eval_loss" if all("eval_loss" in ref.metrics for ref in refs) else "train_loss"
             losses = ", ".join(f"{ref.stage} {ref.metrics[kind]:.3f}" for ref in refs)
             phase.result(f"{losses} ({'held-out' if kind == 'eval_loss' else 'training'} loss)")

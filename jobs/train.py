@@ -17,6 +17,7 @@ from forge.observe.on_ray import RayTracker
 from forge.observe.progress import Progress, to_stream
 from forge.records import STAGES, AdapterRef, Example, Preference
 from forge.seams import TrainJob
+from forge.stages import REGISTRY
 from forge.store.adapters import FolderAdapterStore
 from forge.store.ledger import Ledger
 from forge.store.parquet import read_records, write_records
@@ -25,10 +26,12 @@ from forge.training.on_ray import TrainingService, sweep_all
 from forge.training.progress import TrainProgress
 from jobs import preflight
 from jobs.tasks.job import carry_out
-from jobs.trained import Shown, lack, store
-from jobs.wiring import COMBINED, base_folder, train_job
+from jobs.trained import Shown, lack, store, with_average
+from jobs.wiring import base_folder, train_job
 
 Row = Example | Preference
+COMBINED = "combined"
+"""The name of an adapter over all stages."""
 
 
 def run(config: ForgeConfig) -> list[AdapterRef]:
@@ -39,14 +42,16 @@ def run(config: ForgeConfig) -> list[AdapterRef]:
         ledger = Ledger(workspace.ledger)
         adapters = FolderAdapterStore(workspace.adapters, ledger)
         try:
-            jobs = [job_of(config, workspace.root, adapters, stage, rows) for stage, rows in rows_of(config).items()]
+            found = rows_of(config)
+            jobs = [job_of(config, workspace.root, adapters, stage, rows) for stage, rows in found.items()]
+            bases = [config.bases[config.stage(most_demanding(config, rows)).base].model for rows in found.values()]
             if config.training.sweep.trials:
                 jobs = swept(config, workspace.root, jobs, progress)
             with progress.phase("train", f"{len(jobs)} adapters from the frozen base") as phase:
                 phase.total(len(jobs), unit="adapters")
                 with TrainingService(config.training, storage=workspace.root / "ray-train") as service:
                     results = service.train_all(jobs, Shown(jobs, phase, progress, RayTracker()))
-                refs = [store(adapters, config, 0, job, result) for job, result in zip(jobs, results, strict=True)]
+                refs = [store(adapters, config, 0, job, result, base) for job, result, base in zip(jobs, results, bases, strict=True)]
                 phase.result(f"{len(refs)} adapters in {workspace.adapters}")
             for ref in refs:
                 progress.say(f"  {told(ref)}")
@@ -134,15 +139,28 @@ def job_of(config: ForgeConfig, root: Path, adapters: FolderAdapterStore, stage:
     file = root / "train" / "rows" / f"{stage}-{content}.parquet"
     if not file.exists():
         write_records(file, rows)
-    base = base_folder(config.bases[config.stage(stage).base])
-    job = train_job(config, stage, base, file, Path())
+    base = base_folder(config.bases[config.stage(most_demanding(config, rows)).base])
+    job = planned_job(config, stage, rows, base).model_copy(update={"rows": str(file)})
     if config.training.method == "dpo":
         dpo = config.training.dpo
-        changes = {"method": "dpo", "beta": dpo.beta, "learning_rate": dpo.learning_rate, "epochs": dpo.epochs, "max_steps": None}
+        changes = {"beta": dpo.beta, "learning_rate": dpo.learning_rate, "epochs": dpo.epochs, "max_steps": None}
         job = job.model_copy(update=changes | {"start": _start(adapters, job) if dpo.start == "promoted" else None})
+    job = with_average(job, config, adapters.promoted().get(stage))
     name = f"{stage}-{hashlib.sha256(job.model_dump_json().encode()).hexdigest()[:10]}"
     logs = root / "tensorboard" / "train" / name
     return job.model_copy(update={"output": str(root / "train" / name), "logs": str(logs) if config.training.tensorboard else None})
+
+
+def planned_job(config: ForgeConfig, stage: str, rows: Sequence[Row], base: Path) -> TrainJob:
+    """The job of a stage as its rows and the configuration make it, not yet placed; several stages' rows get the most demanding one's."""
+    job = train_job(config, most_demanding(config, rows), base, Path(), Path())
+    return job.model_copy(update={"stage": stage, "method": config.training.method})
+
+
+def most_demanding(config: ForgeConfig, rows: Sequence[Row]) -> str:
+    """The stage among those of the rows whose adapter has the highest rank."""
+    stages = {row.stage for row in rows}
+    return max((stage for stage in STAGES if stage in stages), key=lambda name: config.stage(name).rank or REGISTRY[name].defaults.rank)
 
 
 def check(config: ForgeConfig, *, local_ray: bool) -> None:

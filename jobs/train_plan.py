@@ -20,8 +20,8 @@ from forge.records import Example
 from forge.seams import TrainJob
 from forge.training.plan import GIB, Shape, disk_bytes, flops, largest_micro, memory_bytes, shape_of
 from jobs import preflight
-from jobs.train import Row, rows_of
-from jobs.wiring import base_folder, train_job
+from jobs.train import Row, most_demanding, planned_job, rows_of
+from jobs.wiring import base_folder
 
 SAMPLE = 400
 """Rows whose tokens are counted, of each stage."""
@@ -44,9 +44,9 @@ def show_plan(config: ForgeConfig, console: Console, vram: int | None) -> None:
     seconds = disk = 0.0
     too_big: list[str] = []
     for stage, rows in rows_of(config).items():
-        base = base_folder(config.bases[config.stage(stage).base])
-        job, shape = train_job(config, stage, base, Path(), Path()), shape_of(base)
-        job = job.model_copy(update={"method": config.training.method})
+        settings = config.bases[config.stage(most_demanding(config, rows)).base]
+        base = base_folder(settings)
+        job, shape = planned_job(config, stage, rows, base), shape_of(base)
         lengths = [min(length, job.max_tokens) for length in lengths_of(rows, base)]
         scaled = sum(lengths) / len(lengths) * len(rows)
         micro = largest_micro(job, shape, memory, cuda=cuda, unsloth=unsloth)
@@ -55,7 +55,7 @@ def show_plan(config: ForgeConfig, console: Console, vram: int | None) -> None:
         needed = memory_bytes(job, shape, max(1, micro), cuda=cuda, unsloth=unsloth, tokens=max(lengths) if not cuda else None)
         took = flops(job, shape, [round(scaled / len(rows))] * len(rows), recomputes=cuda) / rate if rate else 0.0
         seconds, disk = seconds + took, disk + disk_bytes(job, shape)
-        name = config.bases[config.stage(stage).base].model.rpartition("/")[2] + (" 4-bit" if job.load_in_4bit else "")
+        name = settings.model.rpartition("/")[2] + (" 4-bit" if job.load_in_4bit else "")
         cells = (f"{len(rows):,}", f"{scaled / len(rows):,.0f}", str(job.rank), str(micro or "-"), f"{needed / GIB:.1f} GiB")
         table.add_row(stage, name, *cells, _duration(took) if rate else "?")
     where = f"a card of {memory / GIB:.1f} GiB" if cuda else f"this machine's CPU, {memory / GIB:.1f} GiB of memory available"

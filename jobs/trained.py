@@ -45,7 +45,15 @@ def lack(stage: str, rows: Sequence[Example | Preference]) -> str:
     return ""
 
 
-def store(adapters: FolderAdapterStore, config: ForgeConfig, number: int, job: TrainJob, result: TrainResult) -> AdapterRef:
+def with_average(job: TrainJob, config: ForgeConfig, promoted: AdapterRef | None) -> TrainJob:
+    """The job with its stage's promoted adapter mixed in, where that is asked for and there is one of the same rank."""
+    weight = config.training.slow_average
+    if not weight or promoted is None or promoted.rank != job.rank:
+        return job
+    return job.model_copy(update={"average": promoted.path, "average_weight": weight})
+
+
+def store(adapters: FolderAdapterStore, config: ForgeConfig, number: int, job: TrainJob, result: TrainResult, base: str) -> AdapterRef:
     """The result of a job as a version of its stage; what training resumes from stays as it is. What was trained apart has round 0."""
     version = version_name(number, Path(result.output))
     staged = adapters.root.parent / "staged" / f"{job.stage}@{version}"
@@ -56,7 +64,7 @@ def store(adapters: FolderAdapterStore, config: ForgeConfig, number: int, job: T
         version=version,
         round=number,
         path=str(staged),
-        base=next((base.model for name, base in config.bases.items() if name == config.stage(job.stage).base), job.base),
+        base=base,
         base_sha256=result.base_sha256,
         data_sha256=hashlib.sha256(Path(job.rows).read_bytes()).hexdigest(),
         rank=job.rank,

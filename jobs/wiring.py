@@ -126,10 +126,6 @@ async def sweep(make_provider: ProviderFactory) -> int:
         await provider.close()
 
 
-COMBINED = "combined"
-"""The name of an adapter over all stages."""
-
-
 def make_practice(config: PracticeConfig, seed: int, name: str, folder: Path) -> None:
     """A whole practice repository in `folder`, marked as such; what an interrupted run left there is removed."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -162,10 +158,7 @@ def base_folder(config: BaseModelConfig) -> Path:
 
 
 def train_job(config: ForgeConfig, stage: str, base: Path, rows: Path, output: Path, logs: Path | None = None) -> TrainJob:
-    """Everything that the adapter of a stage is made of; `COMBINED` is one over all stages, with the needs of the most demanding one."""
-    if stage == COMBINED:
-        demanding = max(REGISTRY, key=lambda name: config.stage(name).rank or REGISTRY[name].defaults.rank)
-        return train_job(config, demanding, base, rows, output, logs).model_copy(update={"stage": COMBINED})
+    """Everything that the adapter of a stage is made of."""
     deviations, defaults = config.stage(stage), REGISTRY[stage].defaults
     rank = deviations.rank or defaults.rank
     training = config.training

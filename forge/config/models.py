@@ -77,6 +77,8 @@ class TrainingConfig(Section):
     """Ray GPUs that the training worker holds."""
     rslora: bool = False
     """Scale by alpha / √rank in place of alpha / rank, which keeps high ranks learning (arXiv 2312.03732)."""
+    slow_average: float = Field(0.0, ge=0.0, lt=1.0)
+    """Share of a stage's promoted adapter that is mixed into each new one (after I-LoRA, arXiv 2402.18865); 0 keeps rounds apart."""
     tensorboard: bool = True
     """Losses to the workspace's folder `tensorboard`."""
     report_to: list[Literal["wandb", "mlflow"]] = []

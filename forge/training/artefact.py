@@ -116,22 +116,22 @@ def seal(checkpoint: Path) -> None:
     atomic.write_text(checkpoint / SEAL, json.dumps(hashes, indent=1))
 
 
-def start_of(job: TrainJob, base_sha256: str) -> Path | None:
-    """The adapter folder that `job` starts from; raises `TrainingError` when its weights cannot be taken over."""
-    if job.start is None:
+def taken_over(job: TrainJob, adapter: str | None, base_sha256: str) -> Path | None:
+    """The folder of an adapter whose weights go into that of `job`; raises `TrainingError` when they cannot."""
+    if adapter is None:
         return None
-    folder = Path(job.start)
+    folder = Path(adapter)
     try:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         done = Done.model_validate_json((folder / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise TrainingError(f"{folder} is no adapter of forge's to start {job.stage} from: {error}") from error
+        raise TrainingError(f"{folder} is no adapter of forge's to train {job.stage} with: {error}") from error
     if done.result.base_sha256 != base_sha256:
-        raise TrainingError(f"the adapter {folder} belongs to another base than {job.base}; start from one of the same base, or from none")
+        raise TrainingError(f"the adapter {folder} belongs to another base than {job.base}; take one of the same base, or none")
     if (config.get("r"), config.get("lora_alpha")) != (job.rank, job.alpha):
         raise TrainingError(
             f"the adapter {folder} has rank {config.get('r')} and alpha {config.get('lora_alpha')}, {job.stage} asks for {job.rank} and "
-            f"{job.alpha}; set both alike, or start from none"
+            f"{job.alpha}; set both alike, or take none"
         )
     return folder
 

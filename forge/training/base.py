@@ -17,6 +17,9 @@ from safetensors import safe_open
 from forge.errors import BaseModelError
 from forge.store.adapters import MERGED_KEY, MERGED_MARK
 
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.*", "spiece.model", "tekken.json", "*.tiktoken")
+"""Files of which a tokenizer that transformers loads has at least one."""
+
 
 def locate(base: str, revision: str | None = None) -> Path:
     """The folder of a base given as a folder or a hub id; what is no base raises `BaseModelError`."""
@@ -35,6 +38,9 @@ def refuse_unless_base(folder: Path) -> None:
         raise BaseModelError(f"{folder} is a merged export, not a base; adapters are always trained from the frozen base: name that")
     if not (folder / "config.json").exists():
         raise BaseModelError(f"{folder} has no config.json, so it is no base model; give a model folder or a hub id")
+    if not any(next(folder.glob(name), None) for name in TOKENIZERS):
+        # transformers makes an empty tokenizer then, and every prompt becomes nothing.
+        raise BaseModelError(f"{folder} has no tokenizer.json or other vocabulary; copy the tokenizer's files from where the base is from")
     weights = weight_files(folder)
     if not weights:
         raise BaseModelError(f"{folder} has no *.safetensors, so it is no base model; convert its weights to safetensors first")

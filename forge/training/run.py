@@ -20,7 +20,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer
 
 from forge.errors import TrainingError
 from forge.seams import TrainJob, TrainResult
-from forge.training import artefact, base, logprobs, plan
+from forge.training import artefact, average, base, logprobs, plan
 from forge.training.callbacks import EvaluateAtEnd, Seal, Tell, tensorboard
 from forge.training.progress import Listener, TrainProgress
 from forge.training.rows import Pair
@@ -116,7 +116,8 @@ def train(job: TrainJob, backend: Backend, method: Method, listen: Listener) -> 
     folder = base.locate(job.base)
     base_sha256 = base.weights_sha256(folder)
     artefact.refuse_foreign(Path(job.output))
-    start = artefact.start_of(job, base_sha256)
+    start = artefact.taken_over(job, job.start, base_sha256)
+    earlier = artefact.taken_over(job, job.average, base_sha256)
     model, tokenizer = backend.load(folder, job)
     data = method.rows(job, tokenizer)
     done = artefact.finished(job, data.sha256, base_sha256)
@@ -130,7 +131,9 @@ def train(job: TrainJob, backend: Backend, method: Method, listen: Listener) -> 
         try:
             if begun is not None:
                 set_peft_model_state_dict(adapted, begun, adapter_name="default")
-            metrics = _run(job, backend, method, adapted, tokenizer, data, micro, listen)
+            trainer, metrics = _run(job, backend, method, adapted, tokenizer, data, micro, listen)
+            if earlier is not None:
+                metrics |= _averaged(trainer, adapted, earlier, job.average_weight, metrics)
             if base.weights_sha256(folder) != base_sha256:
                 raise TrainingError(f"the weights in {folder} changed while {job.stage} trained on them; restore the base and train again")
             result = TrainResult(
@@ -179,7 +182,7 @@ def dataset_order(rows: Sequence[Any]) -> list[Any]:
 
 def _run(
     job: TrainJob, backend: Backend, method: Method, model: Any, tokenizer: Any, data: Rows, micro: int, listen: Listener
-) -> dict[str, float]:
+) -> tuple[Trainer, dict[str, float]]:
     steps_per_epoch = math.ceil(len(data.train) / job.batch_size)
     steps = max(1, min(math.ceil(steps_per_epoch * job.epochs), job.max_steps or sys.maxsize))
     work = artefact.work_folder(job)
@@ -207,7 +210,15 @@ def _run(
         if isinstance(error, OSError) or any(words in str(error) for words in _FULL):
             raise TrainingError(f"cannot keep a checkpoint of {job.stage} in {work}: {error}; free space and run it again") from error
         raise
-    return _metrics(trainer, data) | method.metrics(trainer.state.log_history)
+    return trainer, _metrics(trainer, data) | method.metrics(trainer.state.log_history)
+
+
+def _averaged(trainer: Trainer, model: Any, earlier: Path, weight: float, metrics: dict[str, float]) -> dict[str, float]:
+    """What became of an adapter by mixing an earlier one in: its held-out loss, and the one it had by itself."""
+    found = {"average_kept": average.mix_in(model, earlier, weight)}
+    if "eval_loss" in metrics:
+        found |= {"own_eval_loss": metrics["eval_loss"], "eval_loss": trainer.evaluate()["eval_loss"]}
+    return found
 
 
 def _settings(job: TrainJob, work: Path, steps: int, span: int, evaluates: bool) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from rich.console import Console
 
 from forge import nano
-from forge.errors import BaseModelError
+from forge.errors import BaseModelError, ConfigError, ForgeError
 from forge.export.formats import export as write
 from forge.export.formats import format_named
 from forge.export.request import Request
@@ -21,16 +22,32 @@ from jobs.adapters.opened import meant, reading
 
 
 def export(root: Path, names: Sequence[str], to: str, out: Path, quantise: str, base: str | None, console: Console) -> list[Path]:
-    """Write the folder `out` and print its files. Raises a `ForgeError` with one sentence for whatever is wrong."""
+    """Write the folder `out`, with one below it for each base where there are several, and print the files.
+
+    Raises a `ForgeError` with one sentence for whatever is wrong.
+    """
     form = format_named(to)
     with reading(root) as store:
         ids = list(dict.fromkeys(meant(store, names)))
         refs = tuple(store.get(model_id) for model_id in ids)
-        config = store.manifest(ids[0]).config
-    folder = base_of(refs[0], config, base)
-    name = str(folder.resolve()) if Path(base or refs[0].base).expanduser().is_dir() or refs[0].base == "nano" else refs[0].base
-    request = Request(refs, folder, name, quantise, context_of(refs[0], config))
-    files = write(form, request, out)
+        configs = {ref.base_sha256: store.manifest(ref.model_id).config for ref in refs}
+    if base and len(configs) > 1:
+        raise ConfigError(f"--base names one base, and these adapters have {len(configs)}; export those of each base on their own")
+    requests = {}
+    for sha256, config in configs.items():
+        own = tuple(ref for ref in refs if ref.base_sha256 == sha256)
+        folder = base_of(own[0], config, base)
+        name = str(folder.resolve()) if Path(base or own[0].base).expanduser().is_dir() or own[0].base == "nano" else own[0].base
+        place = out / f"{Path(own[0].base).name}-{sha256[:6]}" if len(configs) > 1 else out
+        requests[place] = Request(own, folder, name, quantise, context_of(own[0], config))
+    if len(requests) > 1 and out.exists():
+        raise ConfigError(f"{out} exists; an export writes a new folder: choose another --out or remove it")
+    try:
+        files = [file for place, request in requests.items() for file in write(form, request, place)]
+    except ForgeError:
+        if len(requests) > 1:
+            shutil.rmtree(out, ignore_errors=True)
+        raise
     for file in files:
         console.print(f"  {file}  {file.stat().st_size:,} bytes", soft_wrap=True)
     return files

@@ -98,6 +98,18 @@ def test_what_is_not_there_or_teaches_nothing_is_refused_before_anything_starts(
         train.rows_of(config_of(tmp_path, data, *bases))
 
 
+def test_an_adapter_over_all_stages_has_the_base_that_they_share(tmp_path: Path, data: Path) -> None:
+    small = make_random_base(tmp_path / "small", corpus=["word yes no"], vocabulary=280)
+    shared = [f"bases.small.model={small}", "stages.review.base=small", "stages.planning.base=small", "training.combined=true"]
+    config = config_of(tmp_path, data, *shared, "bases.small.max_model_tokens=256")
+    ((stage, rows),) = train.rows_of(config).items()
+    job = train.planned_job(config, stage, rows, small)
+    assert (stage, job.max_tokens) == ("combined", 256)
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        placed = train.job_of(config, tmp_path, FolderAdapterStore(tmp_path / "adapters", ledger), stage, rows)
+    assert placed.base == str(small)
+
+
 def test_a_plan_names_each_stage_and_refuses_what_cannot_fit(tmp_path: Path, data: Path) -> None:
     console = Console(record=True, width=100)
     show_plan(config_of(tmp_path, data), console, None)

@@ -250,10 +250,20 @@ def test_two_versions_of_one_stage_are_not_exported_together(run: Run, capsys: p
     assert (code, "two versions of one stage" in err) == (2, True)
 
 
-def test_adapters_of_different_bases_are_not_exported_together(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_adapters_of_different_bases_have_a_folder_each(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     add_nano(run)
-    code, _, err = run("export", "review", "planning@r1-nano", "--to", "peft", "--out", str(run.root / "out"), capsys=capsys)
-    assert (code, "are of different bases" in err) == (2, True)
+    out = run.root / "out"
+    code, _, _ = run("export", "review", "planning@r1-nano", "--to", "peft", "--out", str(out), capsys=capsys)
+    assert code == 0
+    assert sorted(str(file.parent.relative_to(out)) for file in out.rglob(WEIGHTS)) == [
+        f"base-{weights_sha256(run.base)[:6]}/review",
+        f"nano-{weights_sha256(nano.WEIGHTS)[:6]}/planning",
+    ]
+    code, _, err = run("export", "review", "planning@r1-nano", "--to", "peft", "--out", str(out), capsys=capsys)
+    assert (code, "exists; an export writes a new folder" in err) == (2, True)
+    shutil.rmtree(out)
+    code, _, err = run("export", "review", "planning@r1-nano", "--to", "gguf", "--out", str(out), capsys=capsys)
+    assert (code, out.exists()) == (2, False), "the nano base has no GGUF, and then none of the others is left"
 
 
 def test_a_base_that_is_gone_or_has_changed_is_refused(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from forge.training import artefact, base, pick
 def make_base(folder: Path, tensor: str = "model.layers.0.mlp.up_proj.weight") -> Path:
     folder.mkdir()
     (folder / "config.json").write_text("{}")
+    (folder / "tokenizer.json").write_text("{}")
     save_file({tensor: np.zeros((2, 2), np.float32)}, folder / "model.safetensors")
     return folder
 
@@ -52,6 +53,9 @@ def test_folders_without_config_or_weights_are_no_base(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"no config\.json"):
         base.refuse_unless_base(tmp_path)
     (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(TrainingError, match=r"no tokenizer\.json"):
+        base.refuse_unless_base(tmp_path)
+    (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(TrainingError, match=r"no \*\.safetensors"):
         base.refuse_unless_base(tmp_path)
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from forge.errors import TrainingError
+from forge.errors import BaseModelError, TrainingError
 from forge.store.parquet import write_examples
 from forge.training import artefact, logprobs, rows, run
 from forge.training.progress import TrainProgress
@@ -263,4 +263,14 @@ def test_a_base_that_changes_under_the_run_is_noticed(tmp_path: Path) -> None:
 
     with pytest.raises(TrainingError, match="changed while planning trained"):
         TrlTrainer(threads=1, listen=touch).train(make_job(base, tmp_path, epochs=1.0))
+    assert not (tmp_path / "adapter").exists()
+
+
+@pytest.mark.parametrize("lacking", ["tokenizer.json", "tokenizer*"])
+def test_a_base_without_its_tokenizer_is_refused_in_a_sentence(lacking: str, tmp_path: Path) -> None:
+    base = make_random_base(tmp_path / "base", corpus=CORPUS, vocabulary=320)
+    for file in base.glob(lacking):
+        file.unlink()
+    with pytest.raises(BaseModelError, match=rf"{base} has no tokenizer.json or other vocabulary"):
+        TrlTrainer(threads=1).train(make_job(base, tmp_path))
     assert not (tmp_path / "adapter").exists()
