@@ -12,6 +12,7 @@ from forge.endpoint.client import EndpointModel
 from forge.errors import EndpointError
 from forge.records import AdapterRef
 from forge.training.artefact import read_canaries
+from jobs.wiring import own_key
 
 
 def check_adapters(config: ForgeConfig, urls: Mapping[str, str], refs: Sequence[AdapterRef]) -> float:
@@ -21,7 +22,7 @@ def check_adapters(config: ForgeConfig, urls: Mapping[str, str], refs: Sequence[
 
 async def _check(config: ForgeConfig, urls: Mapping[str, str], refs: Sequence[AdapterRef]) -> float:
     tolerance = canary.TOLERANCE_BFLOAT16 if config.serve.gpus > 0 else canary.TOLERANCE_FLOAT32
-    model = EndpointModel(urls, stages=config.base_of_stages())
+    model = EndpointModel(urls, stages=config.base_of_stages(), api_key=own_key(config))
     worst = 0.0
     try:
         for ref in refs:

@@ -25,6 +25,7 @@ from jobs import preflight
 from jobs.adapters.cli import app as adapters
 from jobs.adapters.cli import export
 from jobs.data.cli import app as data
+from jobs.endpoint_cli import keys, serve
 from jobs.mine_cli import mine
 from jobs.tasks.cli import app as tasks
 from jobs.train_cli import train
@@ -45,6 +46,8 @@ app.add_typer(adapters, name="adapters")
 app.command()(mine)
 app.command()(export)
 app.command()(train)
+app.command()(serve)
+app.add_typer(keys, name="keys")
 
 Arguments = Annotated[list[str] | None, typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", show_default=False)]
 

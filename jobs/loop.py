@@ -198,6 +198,7 @@ class Loop:
                 jobs.append(with_average(job, run.config, promoted.get(stage)))
             phase.total(len(jobs), unit="adapters")
 
+            self._serving.lend()
             results = self._training.train_all(jobs, Shown(jobs, phase, run.progress, run.tracker))
             refs = [
                 store(run.adapters, run.config, number, job, result, run.config.bases[run.config.stage(job.stage).base].model)

@@ -13,7 +13,7 @@ from forge.tasks.on_ray import TaskSet
 from jobs.canary import check_adapters
 from jobs.context import RunContext
 from jobs.serving import Serving
-from jobs.wiring import ProviderFactory, RunnerFactory, hidden_files
+from jobs.wiring import ProviderFactory, RunnerFactory, hidden_files, own_key
 
 SICK_SHARE, SICK_MINIMUM = 0.25, 20
 """A step in which this share of at least so many rollouts ended as infrastructure errors is stopped, not averaged."""
@@ -80,6 +80,7 @@ class RolloutSteps:
                 tasks=str(run.workspace.tasks),
                 hidden=dict(hidden_files(self._taskset.heldout_files)),
                 run_id=run.run_id,
+                api_key=own_key(run.config),
             )
             box = run.config.sandbox
             self._pool = RolloutPool(factory, workers=box.workers, concurrency=box.concurrency)

@@ -6,10 +6,13 @@ import threading
 from collections.abc import Collection
 from concurrent.futures import Future
 
+from forge.config import ForgeConfig
 from forge.records import AdapterRef
+from forge.store.adapters import FolderAdapterStore
 from jobs.context import RunContext
 from serve import app
-from serve.app import Endpoint
+from serve.app import Catalogue, Endpoint
+from serve.names import Version
 
 
 class Serving:
@@ -33,14 +36,43 @@ class Serving:
             self._started.result()
         return self._deploy([*self._run.adapters.promoted().values(), *candidates]).urls
 
+    def lend(self) -> None:
+        """Give the card's memory to training where both share one; the next `serve` takes it back."""
+        gpus = self._run.config.serve.gpus, self._run.config.training.gpus
+        if all(gpus) and sum(gpus) <= 1:
+            self._deploy(self._run.adapters.promoted().values(), asleep=True)
+
     def _start(self, started: Future[Endpoint], refs: Collection[AdapterRef]) -> None:
         try:
             started.set_result(self._deploy(refs))
         except BaseException as error:  # noqa: BLE001  (it is raised where the result is asked for)
             started.set_exception(error)
 
-    def _deploy(self, refs: Collection[AdapterRef]) -> Endpoint:
-        by_base: dict[str, dict[str, str]] = {name: {} for name in self._run.bases}
-        for ref in refs:
-            by_base[self._run.config.stage(ref.stage).base][ref.model_id] = ref.path
-        return app.deploy(self._run.config, self._run.bases, by_base)
+    def _deploy(self, refs: Collection[AdapterRef], *, asleep: bool = False) -> Endpoint:
+        config, adapters = self._run.config, self._run.adapters
+        return app.deploy(config, self._run.bases, loaded(config, refs), catalogue_of(config, adapters), asleep=asleep)
+
+
+def loaded(config: ForgeConfig, refs: Collection[AdapterRef]) -> dict[str, dict[str, str]]:
+    """Adapter folders by exact id, for each base."""
+    by_base: dict[str, dict[str, str]] = {name: {} for name in config.bases}
+    for ref in refs:
+        by_base[base_of(config, ref)][ref.model_id] = ref.path
+    return by_base
+
+
+def catalogue_of(config: ForgeConfig, adapters: FolderAdapterStore) -> Catalogue:
+    """Every version of a store that belongs to one of the configuration's bases."""
+    versions = {
+        ref.model_id: Version(stage=ref.stage, base=base_of(config, ref), path=ref.path, round=ref.round, metrics=ref.metrics)
+        for ref in adapters.list()
+        if ref.base in {base.model for base in config.bases.values()}
+    }
+    promoted = {stage: ref.model_id for stage, ref in adapters.promoted().items() if ref.model_id in versions}
+    return Catalogue(versions=versions, promoted=promoted)
+
+
+def base_of(config: ForgeConfig, ref: AdapterRef) -> str:
+    """The name of the base that an adapter belongs to."""
+    own = config.stage(ref.stage).base
+    return own if config.bases[own].model == ref.base else next(n for n, base in config.bases.items() if base.model == ref.base)

@@ -18,6 +18,7 @@ from forge.records import Environment, Record
 from forge.rollouts.rollout import Runner
 from forge.seams import Environments, FindEnvironment, SandboxProvider, Teacher, TrainJob
 from forge.stages import REGISTRY
+from forge.store.keys import KeyFile
 from forge.store.trees import TreeStore
 from forge.store.workspace import Workspace
 from forge.tasks.on_ray import ENVIRONMENTS, INJECTED_ENVIRONMENTS
@@ -95,6 +96,7 @@ class RunnerFactory(Record):
     hidden: dict[str, tuple[str, ...]]
     """Held-out files by repository: not shown to rollouts whose turns may become training rows."""
     run_id: str
+    api_key: str = ""
 
     def __call__(self) -> Runner:
         base_of = self.config.base_of_stages()
@@ -103,7 +105,7 @@ class RunnerFactory(Record):
         provider = self.provider()
         environments = known_environments(Path(self.tasks))
         return Runner(
-            model=EndpointModel(self.urls, stages=base_of),
+            model=EndpointModel(self.urls, stages=base_of, api_key=self.api_key),
             tokenizers={stage: tokens[base] for stage, base in base_of.items()},
             provider=provider,
             grader=BoxGrader(provider, trees.folder, self.config.sandbox.limits, self.run_id, environments=environments),
@@ -115,6 +117,11 @@ class RunnerFactory(Record):
             hidden=self.hidden,
             run_id=self.run_id,
         )
+
+
+def own_key(config: ForgeConfig) -> str:
+    """The key by which this run asks its own endpoint; empty when that asks for none."""
+    return KeyFile(Path(config.serve.keys)).own() if config.serve.keys else ""
 
 
 async def sweep(make_provider: ProviderFactory) -> int:

@@ -21,9 +21,11 @@ from ray.serve.config import HTTPOptions
 from ray.serve.schema import ApplicationStatus
 
 from forge.config import ForgeConfig
-from forge.errors import EndpointError, EnvironmentLackError
+from forge.errors import ConfigError, EndpointError, EnvironmentLackError
 from forge.records import Record
+from forge.store.keys import OWN, ApiKey, KeyFile, hashed
 from serve.engine import cluster_env, engine_argv, engine_env, reachable_host
+from serve.names import Names, Version
 from serve.replica import VLLMOpenAI
 
 logger = logging.getLogger(__name__)
@@ -41,26 +43,67 @@ class Endpoint(Record):
     urls: dict[str, str]
 
 
-def deploy(config: ForgeConfig, bases: Mapping[str, Path | str], adapters: Adapters | None = None) -> Endpoint:
-    """The endpoint with each of `bases` (name to folder or hub id) and exactly these adapters, answering.
+class Catalogue(Record):
+    """What has a name beside the bases: every version there is by exact id, and the promoted one of each stage."""
+
+    versions: dict[str, Version] = {}
+    promoted: dict[str, str] = {}
+
+
+def deploy(
+    config: ForgeConfig,
+    bases: Mapping[str, Path | str],
+    adapters: Adapters | None = None,
+    catalogue: Catalogue | None = None,
+    *,
+    asleep: bool = False,
+) -> Endpoint:
+    """The endpoint with each of `bases` (name to folder or hub id) and exactly these adapters loaded, answering.
+
+    Versions of the catalogue that are not among them are loaded when they are first asked for. `asleep` lends the card: engines
+    give up its memory, and requests wait or are told to come again.
 
     Raises `EnvironmentLackError` when the port is taken and `EndpointError` when an engine does not start or an
     adapter cannot be loaded.
     """
     _start_serve(config)
-    for name, model in bases.items():
-        wanted = dict((adapters or {}).get(name, {}))
+    for name in bases:
+        made = application(config, bases, name, adapters or {}, catalogue or Catalogue(), asleep=asleep)
         try:
-            serve.run(_application(config, name, model, wanted), name=application_name(name), route_prefix=_route(name))
+            serve.run(made, name=application_name(name), route_prefix=_route(name))
         except (RuntimeError, TimeoutError) as error:
             raise EndpointError(f"the endpoint of base '{name}' did not start: {error}; its log is in Ray's session folder") from error
         _refuse_problems(name)
     return Endpoint(urls=_urls(config, bases))
 
 
-def set_adapters(config: ForgeConfig, bases: Mapping[str, Path | str], adapters: Adapters) -> Endpoint:
-    """The same endpoint, now with exactly these adapters; loads and unloads happen in place, under traffic."""
-    return deploy(config, bases, adapters)
+def application(
+    config: ForgeConfig,
+    bases: Mapping[str, Path | str],
+    name: str,
+    adapters: Adapters,
+    catalogue: Catalogue,
+    *,
+    asleep: bool = False,
+) -> serve.Application:
+    """The application of one base, as `deploy` runs it. Raises `ConfigError` when keys are asked for and there is none."""
+    own = dict(adapters.get(name, {}))
+    names = Names(
+        own=name, bases=_urls(config, bases), versions=catalogue.versions, promoted=catalogue.promoted, adapters=own, asleep=asleep
+    )
+    user_config = {"names": names.model_dump(mode="json"), "keys": [key.model_dump(mode="json") for key in _keys(config)]}
+    return _application(config, name, bases[name], share_of(config, name, len(bases)), user_config)
+
+
+def _keys(config: ForgeConfig) -> list[ApiKey]:
+    """The keys of the configured file and forge's own, none when it names no file."""
+    if not config.serve.keys:
+        return []
+    file = KeyFile(Path(config.serve.keys))
+    known = file.read()
+    if not known:
+        raise ConfigError(f"{file.path} holds no key yet; make one with forge keys add NAME --file {file.path}")
+    return [*known, ApiKey(name=OWN, sha256=hashed(file.own()), scopes=("admin",))]
 
 
 def healthy(bases: Mapping[str, Path | str]) -> bool:
@@ -81,20 +124,26 @@ def application_name(base: str) -> str:
     return f"forge-{base}"
 
 
-def _application(config: ForgeConfig, name: str, model: Path | str, adapters: Mapping[str, str]) -> serve.Application:
-    argv = engine_argv(name, model, config.bases[name], config.serve)
+def share_of(config: ForgeConfig, name: str, bases: int) -> float:
+    """The share of `serve.gpus` and of its memory that a base has: its own, or an equal one."""
+    return config.bases[name].serve_share or 1.0 / bases
+
+
+def _application(config: ForgeConfig, name: str, model: Path | str, share: float, user_config: Mapping[str, Any]) -> serve.Application:
+    argv = engine_argv(name, model, config.bases[name], config.serve, share)
     env = engine_env(config.serve, model)
-    resources: dict[str, Any] = {"num_gpus": config.serve.gpus} if config.serve.gpus > 0 else {"num_cpus": REPLICA_CPUS}
+    gpus = config.serve.gpus * share
+    resources: dict[str, Any] = {"num_gpus": round(gpus, 4)} if gpus > 0 else {"num_cpus": REPLICA_CPUS}
     replica: Any = VLLMOpenAI
     deployment = replica.options(
         ray_actor_options={**resources, "runtime_env": {"env_vars": env}},
-        user_config={"adapters": dict(adapters)},
+        user_config=dict(user_config),
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
         # With the same version Serve applies a new user_config in place; without one every deploy is a restart.
-        version=_version([*argv, config.serve.host], env, model),
+        version=_version([*argv, config.serve.model_dump_json()], env, model),
         _internal=True,
     )
-    return deployment.bind(argv, config.serve.host)
+    return deployment.bind(name, argv, config.serve.model_dump(mode="json"))
 
 
 def _version(argv: list[str], env: Mapping[str, str], model: Path | str) -> str:

@@ -17,15 +17,15 @@ BLOCK_TOKENS = 32
 ANY_HOST = ("0.0.0.0", "::")  # noqa: S104  (what is compared with, not bound)
 
 
-def engine_argv(name: str, model: Path | str, base: BaseModelConfig, serve: ServeConfig) -> list[str]:
-    """vLLM's command line for the base `name`."""
+def engine_argv(name: str, model: Path | str, base: BaseModelConfig, serve: ServeConfig, share: float = 1.0) -> list[str]:
+    """vLLM's command line for the base `name`, which has this share of the card."""
     argv = ["--model", str(model), "--served-model-name", name, "--max-model-len", str(base.max_model_tokens)]
     if base.revision:
         argv += ["--revision", base.revision]
     argv += ["--enable-lora", "--max-loras", str(serve.max_adapters), "--max-cpu-loras", str(2 * serve.max_adapters)]
     argv += ["--max-lora-rank", str(_supported_rank(serve.max_rank)), "--lora-target-modules", *LINEARS]
     argv += ["--max-num-seqs", str(serve.max_sequences), "--enable-prefix-caching", "--disable-log-stats"]
-    return argv + (_cuda_argv(base, serve) if serve.gpus > 0 else _cpu_argv(base, serve))
+    return argv + (_cuda_argv(base, serve, share) if serve.gpus > 0 else _cpu_argv(base, serve))
 
 
 def engine_env(serve: ServeConfig, model: Path | str) -> dict[str, str]:
@@ -70,8 +70,8 @@ def _cpu_argv(base: BaseModelConfig, serve: ServeConfig) -> list[str]:
     ]
 
 
-def _cuda_argv(base: BaseModelConfig, serve: ServeConfig) -> list[str]:
-    argv = ["--dtype", "auto", "--gpu-memory-utilization", str(serve.gpu_memory_fraction)]
+def _cuda_argv(base: BaseModelConfig, serve: ServeConfig, share: float) -> list[str]:
+    argv = ["--dtype", "auto", "--gpu-memory-utilization", f"{serve.gpu_memory_fraction * share:.3f}", "--enable-sleep-mode"]
     return argv + (["--quantization", "bitsandbytes"] if base.load_in_4bit else [])
 
 

@@ -1,4 +1,4 @@
-"""The Serve deployment: one vLLM engine, its OpenAI app, and the adapters that `user_config` names."""
+"""The Serve deployment: one vLLM engine, its OpenAI app behind the front, and the names that `user_config` gives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from typing import Any
 import ray
 from ray import serve
 
+from forge.config import ServeConfig
+from forge.store.keys import ApiKey
+from serve.counted import Counted
+from serve.elsewhere import Elsewhere
 from serve.engine import reachable_host
+from serve.front import Front, Stamped
+from serve.names import Names
 
 logger = logging.getLogger(__name__)
 
@@ -25,14 +31,16 @@ WATCH_S = 0.5
 class VLLMOpenAI:
     """vLLM's own OpenAI app plus `/forge/sample`, behind Serve's proxy and on a port of its own (`/forge/address`).
 
-    Its adapters follow `user_config`, `{"adapters": {model_id: folder}}`: an update loads and unloads in place, and
-    a replica that starts again loads them before it takes traffic. The process exits as soon as its engine is dead,
-    so that Serve starts a new one.
+    Names and adapters follow `user_config`, `{"names": Names, "keys": [ApiKey]}`: an update loads and unloads in place, and a
+    replica that starts again loads them before it takes traffic. The process exits as soon as its engine is dead, so that
+    Serve starts a new one.
     """
 
-    def __init__(self, argv: Sequence[str], host: str) -> None:
-        self._argv = list(argv)
-        self._host = host
+    def __init__(self, base: str, argv: Sequence[str], config: dict[str, Any]) -> None:
+        self._base, self._argv = base, list(argv)
+        self._config = ServeConfig.model_validate(config)
+        self._front: Any = None
+        self._counted: Any = None
         self._server: Any = None
         self._direct: Any = None
         self._watcher: asyncio.Task[None] | None = None
@@ -41,15 +49,25 @@ class VLLMOpenAI:
         # vLLM is imported here, in the replica, and not by whoever deploys.
         vllm_server = importlib.import_module("serve.vllm_server")
         self._server = await vllm_server.start(self._argv)
-        node = ray.util.get_node_ip_address()
-        self._direct = vllm_server.DirectPort(self._server.app, self._host, reachable_host(self._host, node))
         self._server.app.add_api_route("/forge/address", self.address, methods=["GET"])
+        self._counted = Counted(self._base)
+        self._front = Front(self._server.app, self._config, load=self._load, ready=self._lacking, forward=Elsewhere(), watch=self._counted)
+        host, node = self._config.host, ray.util.get_node_ip_address()
+        self._direct = vllm_server.DirectPort(Stamped(self._front), host, reachable_host(host, node))
         self._watcher = asyncio.create_task(self._exit_when_the_engine_dies())
-        return self._server.app
+        return self._front
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
-        """Adapters as wanted; one that cannot be loaded is reported by `problems`, and the rest is served."""
-        await self._server.adapters.follow(user_config.get("adapters", {}))
+        """Adapters as wanted before their names hold; one that cannot be loaded is reported by `problems`, and the rest is served."""
+        names = Names.model_validate(user_config["names"])
+        keys = [ApiKey.model_validate(key) for key in user_config.get("keys", [])]
+        if not names.asleep:
+            await self._server.sleep(False)
+            await self._server.adapters.follow(names.adapters, names.versions)
+        self._front.follow(names, keys)
+        if names.asleep:
+            await self._server.sleep(True)
+        self._counted.asleep(names.asleep)
         self._direct.open()
 
     async def address(self) -> dict[str, str]:
@@ -59,6 +77,18 @@ class VLLMOpenAI:
     async def problems(self) -> dict[str, str]:
         """Why a wanted adapter is not served, by model id."""
         return dict(self._server.adapters.problems)
+
+    async def _load(self, model_id: str, path: str) -> str:
+        """Why an adapter does not answer, empty when it does; one that was not used yet is loaded."""
+        if self._server.adapters.serves(model_id, path):
+            return ""
+        problem: str = await self._server.adapters.load(model_id, path)
+        self._counted.loaded(model_id, problem)
+        return problem
+
+    def _lacking(self) -> str:
+        """Why this replica is not what it should be; empty when it is."""
+        return "; ".join(f"{name}: {why}" for name, why in sorted(self._server.adapters.problems.items()))
 
     async def pid(self) -> int:
         """Process id of this replica."""

@@ -9,7 +9,7 @@ import gc
 import logging
 import socket
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.async_llm import AsyncLLM
 
+from serve.front import ROUTES
 from serve.inline_engine import inline_engine
 from serve.sample_route import add_sample_route
 
@@ -39,6 +40,15 @@ class Server:
     engine: AsyncLLM
     app: Any
     adapters: Adapters
+
+    async def sleep(self, asleep: bool) -> None:
+        """Give the card's memory to whoever trains, or take it back; on CPU there is nothing to give."""
+        if current_platform.is_cpu() or await self.engine.is_sleeping() == asleep:
+            return
+        if asleep:
+            await self.engine.sleep(level=1)
+        else:
+            await self.engine.wake_up()
 
 
 async def start(argv: Sequence[str]) -> Server:
@@ -56,9 +66,18 @@ async def start(argv: Sequence[str]) -> Server:
     app.state.server = types.SimpleNamespace()  # vLLM's error handler writes to it
     models = app.state.openai_serving_models
     add_sample_route(app, engine, models)
+    _describe(app)
     gc.collect()
     gc.freeze()  # a few hundred thousand objects of the imports need no look at each full collection
     return Server(engine, app, Adapters(models))
+
+
+def _describe(app: Any) -> None:
+    """Let `/openapi.json` tell of the routes that the front lets through, and of no others."""
+    described = app.openapi()
+    there = {path for _, path in ROUTES}
+    described["paths"] = {path: what for path, what in described["paths"].items() if path in there}
+    described["info"]["title"] = "forge"
 
 
 class DirectPort(uvicorn.Server):
@@ -91,22 +110,36 @@ class Adapters:
         self._turn = asyncio.Lock()
         self.problems: dict[str, str] = {}
 
-    async def follow(self, wanted: Mapping[str, str]) -> None:
-        """Load what is missing, then unload what is not wanted; requests under way keep their adapter."""
+    async def follow(self, wanted: Mapping[str, str], known: Collection[str] = ()) -> None:
+        """Load what is missing, then forget what is neither wanted nor `known`; requests under way keep their adapter.
+
+        A known one that was loaded stays: a request for it may be on its way, and the engine keeps those that were used last.
+        """
         async with self._turn:
             self.problems = {}
             for name, path in wanted.items():
-                await self._load(name, path)
-            for name in set(self._models.lora_requests) - set(wanted):
+                if problem := await self._load(name, path):
+                    self.problems[name] = problem
+            for name in set(self._models.lora_requests) - set(wanted) - set(known):
                 await self._models.unload_lora_adapter(UnloadLoRAAdapterRequest(lora_name=name))
 
-    async def _load(self, name: str, path: str) -> None:
+    def serves(self, name: str, path: str) -> bool:
+        """Whether the adapter answers already."""
+        served = self._models.lora_requests.get(name)
+        return served is not None and served.lora_path == path
+
+    async def load(self, name: str, path: str) -> str:
+        """Make one more adapter answer; the reason when it cannot."""
+        async with self._turn:
+            return await self._load(name, path)
+
+    async def _load(self, name: str, path: str) -> str:
         served = self._models.lora_requests.get(name)
         if served is not None:
-            if served.lora_path != path:
-                self.problems[name] = f"{name} is served from {served.lora_path} and names are immutable; give {path} a new version"
-            return
+            same = served.lora_path == path
+            return "" if same else f"{name} is served from {served.lora_path} and names are immutable; give {path} a new version"
         answer = await self._models.load_lora_adapter(LoadLoRAAdapterRequest(lora_name=name, lora_path=path))
-        if isinstance(answer, ErrorResponse):
-            self.problems[name] = answer.error.message
-            logger.warning("adapter %s from %s was not loaded: %s", name, path, answer.error.message)
+        if not isinstance(answer, ErrorResponse):
+            return ""
+        logger.warning("adapter %s from %s was not loaded: %s", name, path, answer.error.message)
+        return str(answer.error.message)

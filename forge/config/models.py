@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from forge.config.section import Section
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+"""Hosts that only this machine reaches."""
 
 
 class BaseModelConfig(Section):
@@ -18,6 +22,8 @@ class BaseModelConfig(Section):
     """QLoRA on CUDA; refused on CPU."""
     max_model_tokens: int = Field(1024, ge=128)
     """Context length, in tokens, of training and serving."""
+    serve_share: float | None = Field(None, gt=0.0, le=1.0)
+    """Share of `serve.gpus` and of the card's memory that its engine has; an equal one when not given."""
 
 
 class StageConfig(Section):
@@ -101,8 +107,10 @@ class ServeConfig(Section):
     threads: int = Field(1, ge=1)
     """CPU threads of the engine; ignored on CUDA."""
     gpus: float = Field(0.0, ge=0.0)
+    keys: str = ""
+    """File of API keys (forge keys); without one everybody who reaches the port may ask."""
     max_adapters: int = Field(12, ge=1)
-    """Adapter slots of the engine."""
+    """Adapter slots of the engine; of more adapters than that the ones used last are in them."""
     max_rank: int = Field(16, ge=1)
     max_sequences: int = Field(64, ge=1)
     """Sequences in one engine step."""
@@ -110,3 +118,28 @@ class ServeConfig(Section):
     """KV cache on CPU; on CUDA `gpu_memory_fraction` decides."""
     gpu_memory_fraction: float = Field(0.85, gt=0.0, le=0.98)
     start_timeout_s: float = Field(300.0, gt=0)
+    max_request_bytes: int = Field(4 * 2**20, ge=1024)
+    """Longer requests are refused."""
+    read_s: float = Field(30.0, gt=0)
+    """A request that is not sent whole within this time is refused."""
+    max_choices: int = Field(256, ge=1)
+    """Answers that one request may ask for."""
+    max_waiting: int = Field(1024, ge=1)
+    """Requests of one replica under way or waiting; those beyond are told to come again."""
+    asleep_wait_s: float = Field(0.0, ge=0)
+    """How long a request waits for a card that is lent to training, before it is told to come again."""
+
+    @field_validator("keys")
+    @classmethod
+    def _absolute(cls, path: str) -> str:
+        # Jobs run in other folders than the one where the path was given.
+        return str(Path(path).expanduser().absolute()) if path else path
+
+    @model_validator(mode="after")
+    def _closed_unless_on_loopback(self) -> ServeConfig:
+        if self.host not in LOOPBACK and not self.keys:
+            raise ValueError(
+                f"serve.host={self.host} is reached by others, so it needs API keys: make one with forge keys add NAME, "
+                "and set serve.keys to its file"
+            )
+        return self

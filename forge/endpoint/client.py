@@ -44,12 +44,14 @@ class EndpointModel:
         request_s: float = 120.0,
         patience_s: float = 180.0,
         prompts_per_call: int = 32,
+        api_key: str = "",
     ) -> None:
         self._urls = {name: url.rstrip("/") for name, url in urls.items()}
         self._stages = dict(stages or {})
         self._request_s = request_s
         self._patience_s = patience_s
         self._prompts_per_call = prompts_per_call
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._addresses: dict[str, str] = {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -132,7 +134,7 @@ class EndpointModel:
     async def _exchange(self, method: str, url: str, body: Mapping[str, Any] | None) -> Any:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=self._request_s), connector=aiohttp.TCPConnector(limit=0)
+                timeout=aiohttp.ClientTimeout(total=self._request_s), connector=aiohttp.TCPConnector(limit=0), headers=self._headers
             )
         try:
             async with self._session.request(method, url, json=body) as response:

@@ -11,7 +11,7 @@ from forge.errors import WorkspaceError
 from forge.store.promotions import go_back, unneeded
 from jobs.adapters.opened import changing, meant
 
-NEXT = "an endpoint that is up serves them after the next forge improve"
+NEXT = "a forge serve that is up takes them over at once"
 
 
 def promote(root: Path, names: Sequence[str], console: Console) -> None:

@@ -158,7 +158,15 @@ def test_what_runs_inside_a_box_needs_only_the_standard_library_and_pytest() -> 
 
 def test_our_own_code_is_imported_at_the_top() -> None:
     # The command line alone imports what a command needs when it is called, so that --help does not load Ray.
-    commands = ("jobs/cli.py", "jobs/mine_cli.py", "jobs/train_cli.py", "jobs/tasks/", "jobs/data/", "jobs/adapters/cli.py")
+    commands = (
+        "jobs/cli.py",
+        "jobs/mine_cli.py",
+        "jobs/train_cli.py",
+        "jobs/endpoint_cli.py",
+        "jobs/tasks/",
+        "jobs/data/",
+        "jobs/adapters/cli.py",
+    )
     ours = [found for found in all_imports() if found.local and room_of(found.module) is not None]
     assert [f"{found.path}:{found.line} {found.module}" for found in ours if not found.path.startswith(commands)] == []
 

@@ -56,9 +56,12 @@ class Served:
         return asyncio.run(run())
 
     def set_adapters(self, adapters: dict[str, str]) -> None:
+        self.deploy(adapters)
+
+    def deploy(self, adapters: dict[str, str], catalogue: Any = None) -> None:
         from serve import app
 
-        app.set_adapters(self.config, self.bases, {"main": adapters})
+        app.deploy(self.config, self.bases, {"main": adapters}, catalogue)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,145 @@
+"""The endpoint by itself: `forge serve`, or as a Ray job `python -m jobs.endpoint CONFIG [key=value …]`.
+
+It follows the workspace: what is promoted there, by a round or by `forge adapters promote`, is loaded, compared with what training
+saw, and only then means its stage's name. A version that answers otherwise than it was trained is not promoted here, whatever
+the workspace says, and the versions before go on answering.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import serve
+
+from forge import config as configuration
+from forge.config import ForgeConfig
+from forge.errors import ForgeError
+from forge.observe.progress import Progress, to_stream
+from forge.records import AdapterRef, Record
+from forge.store.workspace import Workspace
+from jobs import preflight
+from jobs.adapters.opened import reading
+from jobs.canary import check_adapters
+from jobs.serving import catalogue_of, loaded
+from jobs.tasks.job import carry_out
+from jobs.wiring import base_folder
+from serve import app
+from serve.app import Catalogue
+
+LOOK_S = 1.0
+"""Seconds between two looks at what the workspace promotes."""
+
+
+class Wanted(Record):
+    """What a workspace says: its versions, and the promoted ones."""
+
+    catalogue: Catalogue = Catalogue()
+    promoted: tuple[AdapterRef, ...] = ()
+
+
+def run(config: ForgeConfig) -> None:
+    """Serve until this process is told to end."""
+    ray.init(logging_level="ERROR", log_to_driver=False, ignore_reinit_error=True)
+    progress = Progress(to_stream(sys.stdout), every_s=float(os.environ.get("FORGE_PROGRESS_S", "5")))
+    bases = {name: base_folder(base) for name, base in config.bases.items()}
+    follower = Follower(config, bases, progress)
+    try:
+        with progress.phase("serve", f"{len(bases)} base{'s' * (len(bases) > 1)} with the adapters of {config.workspace_path}") as phase:
+            follower.catch_up()
+            names = ", ".join([*bases, *follower.promoted]) or "none"
+            phase.result(f"{config.serve.host}:{config.serve.port} answers for {names}")
+        progress.say(f"  OpenAI clients: {follower.urls['main' if 'main' in bases else next(iter(bases))]}/v1   (Ctrl-C ends it)")
+        while True:
+            time.sleep(LOOK_S)
+            follower.catch_up()
+    except KeyboardInterrupt:
+        progress.say("  ending")
+    finally:
+        app.shutdown(bases)
+
+
+class Follower:
+    """Keeps the endpoint what the workspace says."""
+
+    def __init__(self, config: ForgeConfig, bases: Mapping[str, Path], progress: Progress) -> None:
+        self.config, self.bases, self._progress = config, bases, progress
+        self.urls: dict[str, str] = {}
+        self.promoted: dict[str, str] = {}
+        """Exact ids that the stages' names mean, by stage."""
+        self._serving: tuple[AdapterRef, ...] = ()
+        self._seen: Wanted | None = None
+        self._passed: set[str] = set()
+
+    def catch_up(self) -> None:
+        """Return when the endpoint is what the workspace says now, or goes on as it was; raises when there is no endpoint at all."""
+        try:
+            wanted = wanted_of(self.config)
+        except ForgeError as error:
+            if self._seen is None:
+                raise
+            self._say_once(f"  the workspace cannot be read, the endpoint goes on as it is: {error}")
+            return
+        if wanted == self._seen:
+            return
+        first, self._seen = self._seen is None, wanted
+        fresh = [ref for ref in wanted.promoted if ref.model_id not in self._passed]
+        if fresh or first:
+            held = {ref.model_id: ref for ref in (*self._serving, *wanted.promoted)}
+            self.urls = self._deploy(list(held.values()), wanted.catalogue.model_copy(update={"promoted": self.promoted}))
+        try:
+            worst = check_adapters(self.config, self.urls, fresh)
+        except ForgeError as error:
+            self._progress.say(f"  not promoted: {error}")
+            self._deploy(self._serving, wanted.catalogue.model_copy(update={"promoted": self.promoted}))
+            return
+        self._passed |= {ref.model_id for ref in fresh}
+        self._serving, self.promoted = wanted.promoted, dict(wanted.catalogue.promoted)
+        self._deploy(self._serving, wanted.catalogue)
+        if fresh:
+            names = ", ".join(ref.model_id for ref in fresh)
+            self._progress.say(f"  promoted: {names} (logprobs within {worst:.1e} nats of training's)")
+        elif not first:
+            self._progress.say(f"  promoted: {', '.join(self.promoted.values()) or 'nothing'}")
+
+    def _deploy(self, refs: tuple[AdapterRef, ...] | list[AdapterRef], catalogue: Catalogue) -> dict[str, str]:
+        return app.deploy(self.config, self.bases, loaded(self.config, refs), catalogue).urls
+
+    def _say_once(self, line: str) -> None:
+        if getattr(self, "_said", None) != line:
+            self._said = line
+            self._progress.say(line)
+
+
+def wanted_of(config: ForgeConfig) -> Wanted:
+    """What the workspace of a configuration says; nothing where there is none yet."""
+    if not Workspace(config.workspace_path).ledger.is_file():
+        return Wanted()
+    with reading(config.workspace_path) as store:
+        catalogue = catalogue_of(config, store)
+        return Wanted(catalogue=catalogue, promoted=tuple(store.get(model_id) for model_id in catalogue.promoted.values()))
+
+
+def build(args: Mapping[str, Any]) -> serve.Application:
+    """One base's application for `serve deploy`: `args` are `config`, a list of YAML files, `base`, and `set`, `key=value` strings."""
+    files = [Path(name) for name in ([args["config"]] if isinstance(args["config"], str) else args["config"])]
+    config = configuration.load(files, list(args.get("set", [])))
+    bases = {name: base_folder(base) for name, base in config.bases.items()}
+    wanted = wanted_of(config)
+    return app.application(config, bases, args.get("base", "main"), loaded(config, wanted.promoted), wanted.catalogue)
+
+
+def check(config: ForgeConfig, *, local_ray: bool) -> None:
+    """Return when the endpoint can start; raises a `ForgeError` for the first thing that lacks."""
+    if local_ray:
+        preflight.check_packages(config)
+        preflight.check_ports(preflight.ports(config))
+
+
+if __name__ == "__main__":
+    sys.exit(carry_out(sys.argv[1:], run, check=check))
