@@ -27,6 +27,7 @@ from jobs.adapters.cli import export
 from jobs.data.cli import app as data
 from jobs.endpoint_cli import keys, serve
 from jobs.mine_cli import mine
+from jobs.solve_cli import mcp, solve
 from jobs.tasks.cli import app as tasks
 from jobs.train_cli import train
 
@@ -47,6 +48,8 @@ app.command()(mine)
 app.command()(export)
 app.command()(train)
 app.command()(serve)
+app.command()(solve)
+app.command()(mcp)
 app.add_typer(keys, name="keys")
 
 Arguments = Annotated[list[str] | None, typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", show_default=False)]

@@ -27,8 +27,10 @@ from jobs import preflight
 from jobs.adapters.opened import reading
 from jobs.canary import check_adapters
 from jobs.serving import catalogue_of, loaded
+from jobs.solver import SolverFactory
 from jobs.tasks.job import carry_out
-from jobs.wiring import base_folder
+from jobs.wiring import ProviderFactory, base_folder, own_key
+from sandboxes.pick import pick
 from serve import app
 from serve.app import Catalogue
 
@@ -48,12 +50,22 @@ def run(config: ForgeConfig) -> None:
     ray.init(logging_level="ERROR", log_to_driver=False, ignore_reinit_error=True)
     progress = Progress(to_stream(sys.stdout), every_s=float(os.environ.get("FORGE_PROGRESS_S", "5")))
     bases = {name: base_folder(base) for name, base in config.bases.items()}
+    sandbox = pick(config.sandbox.kind)
     follower = Follower(config, bases, progress)
     try:
         with progress.phase("serve", f"{len(bases)} base{'s' * (len(bases) > 1)} with the adapters of {config.workspace_path}") as phase:
             follower.catch_up()
+            make = SolverFactory(
+                config=config,
+                provider=ProviderFactory(kind=sandbox.name),
+                urls=follower.urls,
+                bases={name: str(folder) for name, folder in bases.items()},
+                api_key=own_key(config),
+            )
+            agent = app.deploy_agent(config, make, config.workspace_path / "solves")
             names = ", ".join([*bases, *follower.promoted]) or "none"
             phase.result(f"{config.serve.host}:{config.serve.port} answers for {names}")
+        progress.say(f"  the agent: {agent}, or the chat model forge-agent; forge solve asks it   (sandbox: {sandbox.name})")
         progress.say(f"  OpenAI clients: {follower.urls['main' if 'main' in bases else next(iter(bases))]}/v1   (Ctrl-C ends it)")
         while True:
             time.sleep(LOOK_S)
@@ -108,7 +120,7 @@ class Follower:
             self._progress.say(f"  promoted: {', '.join(self.promoted.values()) or 'nothing'}")
 
     def _deploy(self, refs: tuple[AdapterRef, ...] | list[AdapterRef], catalogue: Catalogue) -> dict[str, str]:
-        return app.deploy(self.config, self.bases, loaded(self.config, refs), catalogue).urls
+        return app.deploy(self.config, self.bases, loaded(self.config, refs), catalogue, agent=True).urls
 
     def _say_once(self, line: str) -> None:
         if getattr(self, "_said", None) != line:

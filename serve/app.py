@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,16 @@ from forge.store.keys import OWN, ApiKey, KeyFile, hashed
 from serve.engine import cluster_env, engine_argv, engine_env, reachable_host
 from serve.names import Names, Version
 from serve.replica import VLLMOpenAI
+from serve.solve_app import MODEL, Agent
+from serve.solving import Solving
 
 logger = logging.getLogger(__name__)
 
 REPLICA_CPUS = 0.1
 """Ray CPUs of a replica on a machine without GPU: serving and training take turns on the cores, so it holds few."""
+
+AGENT, AGENT_ROUTE = "forge-agent", "/v1/solve"
+"""The agent's application and where it answers."""
 
 Adapters = Mapping[str, Mapping[str, str]]
 """For each base, adapter folders by model id."""
@@ -41,6 +46,10 @@ class Endpoint(Record):
     """Where the bases answer; the OpenAI address of a base is its URL with `/v1`."""
 
     urls: dict[str, str]
+
+
+AGENT_CPUS = 0.1
+"""Ray CPUs of the agent's replica: it mostly waits for the engine and for boxes."""
 
 
 class Catalogue(Record):
@@ -57,18 +66,19 @@ def deploy(
     catalogue: Catalogue | None = None,
     *,
     asleep: bool = False,
+    agent: bool = False,
 ) -> Endpoint:
     """The endpoint with each of `bases` (name to folder or hub id) and exactly these adapters loaded, answering.
 
     Versions of the catalogue that are not among them are loaded when they are first asked for. `asleep` lends the card: engines
-    give up its memory, and requests wait or are told to come again.
+    give up its memory, and requests wait or are told to come again. `agent` gives the agent that `deploy_agent` starts a name.
 
     Raises `EnvironmentLackError` when the port is taken and `EndpointError` when an engine does not start or an
     adapter cannot be loaded.
     """
     _start_serve(config)
     for name in bases:
-        made = application(config, bases, name, adapters or {}, catalogue or Catalogue(), asleep=asleep)
+        made = application(config, bases, name, adapters or {}, catalogue or Catalogue(), asleep=asleep, agent=agent)
         try:
             serve.run(made, name=application_name(name), route_prefix=_route(name))
         except (RuntimeError, TimeoutError) as error:
@@ -85,14 +95,35 @@ def application(
     catalogue: Catalogue,
     *,
     asleep: bool = False,
+    agent: bool = False,
 ) -> serve.Application:
     """The application of one base, as `deploy` runs it. Raises `ConfigError` when keys are asked for and there is none."""
     own = dict(adapters.get(name, {}))
-    names = Names(
-        own=name, bases=_urls(config, bases), versions=catalogue.versions, promoted=catalogue.promoted, adapters=own, asleep=asleep
-    )
+    urls = _urls(config, bases) | ({MODEL: _address(config) + AGENT_ROUTE} if agent else {})
+    names = Names(own=name, bases=urls, versions=catalogue.versions, promoted=catalogue.promoted, adapters=own, asleep=asleep)
     user_config = {"names": names.model_dump(mode="json"), "keys": [key.model_dump(mode="json") for key in _keys(config)]}
     return _application(config, name, bases[name], share_of(config, name, len(bases)), user_config)
+
+
+def deploy_agent(config: ForgeConfig, make: Callable[[], Agent], folder: Path) -> str:
+    """The address of the agent, made in its replica by `make`; what it was asked is kept in `folder`.
+
+    Raises `EndpointError` when it does not start.
+    """
+    _start_serve(config)
+    replica: Any = Solving
+    deployment = replica.options(
+        ray_actor_options={"num_cpus": AGENT_CPUS},
+        user_config={"keys": [key.model_dump(mode="json") for key in _keys(config)]},
+        logging_config={"enable_access_log": False, "log_level": "WARNING"},
+        version=_version([config.serve.model_dump_json(), repr(make)], {}, folder),
+        _internal=True,
+    )
+    try:
+        serve.run(deployment.bind(make, config.serve.model_dump(mode="json"), str(folder)), name=AGENT, route_prefix=AGENT_ROUTE)
+    except (RuntimeError, TimeoutError) as error:
+        raise EndpointError(f"the agent did not start: {error}; its log is in Ray's session folder") from error
+    return _address(config) + AGENT_ROUTE
 
 
 def _keys(config: ForgeConfig) -> list[ApiKey]:
@@ -114,9 +145,10 @@ def healthy(bases: Mapping[str, Path | str]) -> bool:
 
 
 def shutdown(bases: Mapping[str, Path | str]) -> None:
-    """End the applications of `bases`; others on the same Ray stay."""
-    for name in bases:
-        serve.delete(application_name(name))
+    """End the applications of `bases` and the agent; others on the same Ray stay."""
+    for name in (AGENT, *(application_name(name) for name in bases)):
+        if name in serve.status().applications:
+            serve.delete(name)
 
 
 def application_name(base: str) -> str:
@@ -183,8 +215,11 @@ def _refuse_problems(base: str) -> None:
 
 
 def _urls(config: ForgeConfig, bases: Mapping[str, Path | str]) -> dict[str, str]:
-    host = reachable_host(config.serve.host, ray.util.get_node_ip_address())
-    return {name: f"http://{host}:{config.serve.port}{_route(name).rstrip('/')}" for name in bases}
+    return {name: _address(config) + _route(name).rstrip("/") for name in bases}
+
+
+def _address(config: ForgeConfig) -> str:
+    return f"http://{reachable_host(config.serve.host, ray.util.get_node_ip_address())}:{config.serve.port}"
 
 
 def _route(base: str) -> str:

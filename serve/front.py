@@ -21,8 +21,8 @@ import msgspec
 from forge.config import ServeConfig
 from forge.store import keys
 from forge.store.keys import ApiKey
-from serve.answers import App, Event, Receive, RefusalError, Scope, Send, send_json
-from serve.limits import Buckets
+from serve.answers import App, Event, Receive, RefusalError, Scope, Send, replayed, send_json, whole_body
+from serve.gate import Gate
 from serve.names import Meaning, Names, card, known, meaning_of
 
 ROUTES: Mapping[tuple[str, str], keys.Scope | None] = {
@@ -66,16 +66,15 @@ class Front:
     ) -> None:
         self.app, self.config = app, config
         self.names = Names()
-        self.keys: Sequence[ApiKey] = ()
         self.under_way = 0
         self._load, self._ready, self._forward, self._watch = load, ready, forward, watch
-        self._buckets = Buckets()
+        self._gate = Gate()
         self._began = int(time.time())
         self._awake = asyncio.Event()
 
     def follow(self, names: Names, known_keys: Sequence[ApiKey]) -> None:
         """From now on these names and keys hold."""
-        self.names, self.keys = names, known_keys
+        self.names, self._gate.keys = names, known_keys
         self._awake.clear() if names.asleep else self._awake.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,11 +103,11 @@ class Front:
         if (method, route) not in ROUTES:
             raise _no_route(method, path)
         seen.route = route
-        self._allow(scope, ROUTES[method, route])
+        self._gate.allow(scope, ROUTES[method, route])
         if method == "GET":
             await self._get(scope, receive, send)
             return
-        body = await _body(receive, self.config.max_request_bytes, self.config.read_s)
+        body = await whole_body(receive, self.config.max_request_bytes, self.config.read_s)
         async with _Place(self):
             call = _call(body)
             meant = self._meant(call.get("model"))
@@ -122,7 +121,7 @@ class Front:
                 return
             if meant.path is not None and (problem := await self._load(meant.model_id, meant.path)):
                 raise RefusalError(HTTPStatus.SERVICE_UNAVAILABLE, f"{meant.model_id} cannot be loaded: {problem}", "model_not_loaded")
-            await self.app(_with_length(scope, len(body)), _replayed(body, receive), send)
+            await self.app(_with_length(scope, len(body)), replayed(body, receive), send)
 
     async def _get(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
@@ -139,24 +138,6 @@ class Front:
             await send_json(send, found)
         else:
             await self.app(scope, receive, send)
-
-    def _allow(self, scope: Scope, wanted: keys.Scope | None) -> None:
-        """Return when the request's key may do this; without keys everybody may."""
-        if wanted is None or not self.keys:
-            return
-        key = keys.find(self.keys, _secret(scope))
-        if key is None:
-            raise RefusalError(
-                HTTPStatus.UNAUTHORIZED, "no valid API key; send one as 'Authorization: Bearer KEY'", "invalid_api_key",
-                headers={"www-authenticate": "Bearer"},
-            )  # fmt: skip
-        if not key.allows(wanted):
-            raise RefusalError(HTTPStatus.FORBIDDEN, f"the key '{key.name}' allows {', '.join(key.scopes)}, not {wanted}", "missing_scope")
-        if wait := self._buckets.wait_s(key.name, key.per_minute):
-            raise RefusalError(
-                HTTPStatus.TOO_MANY_REQUESTS, f"the key '{key.name}' may send {key.per_minute} requests a minute", "rate_limit_exceeded",
-                headers={"retry-after": str(int(wait) + 1)},
-            )  # fmt: skip
 
     def _meant(self, name: object) -> Meaning:
         if name is None:
@@ -243,33 +224,6 @@ def _request_id(scope: Scope) -> bytes:
     return chosen
 
 
-def _secret(scope: Scope) -> str:
-    told: dict[bytes, str] = {name: value.decode("latin-1") for name, value in scope["headers"] if name in (b"authorization", b"x-api-key")}
-    scheme, _, secret = told.get(b"authorization", "").partition(" ")
-    return secret.strip() if scheme.lower() == "bearer" else told.get(b"x-api-key", "")
-
-
-async def _body(receive: Receive, most: int, within_s: float) -> bytes:
-    """The whole body; raises `RefusalError` for one that is too long or too slow, or whose client has gone."""
-    parts, size = [], 0
-    try:
-        async with asyncio.timeout(within_s):
-            while True:
-                event = await receive()
-                if event["type"] == "http.disconnect":
-                    raise RefusalError(HTTPStatus.BAD_REQUEST, "the client went away")
-                parts.append(event.get("body", b""))
-                size += len(parts[-1])
-                if size > most:
-                    raise RefusalError(
-                        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the request is longer than {most:,} bytes", "request_too_large"
-                    )
-                if not event.get("more_body", False):
-                    return b"".join(parts)
-    except TimeoutError as error:
-        raise RefusalError(HTTPStatus.REQUEST_TIMEOUT, f"the request was not sent within {within_s:.0f} s", "request_timeout") from error
-
-
 def _call(body: bytes) -> dict[str, Any]:
     try:
         call = msgspec.json.decode(body)
@@ -278,20 +232,6 @@ def _call(body: bytes) -> dict[str, Any]:
     if not isinstance(call, dict):
         raise RefusalError(HTTPStatus.BAD_REQUEST, "the body is no JSON object", "invalid_json")
     return call
-
-
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """A stream that gives the body once and then what the client does next."""
-    given = False
-
-    async def again() -> Event:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return again
 
 
 def _with_length(scope: Scope, size: int) -> Scope:

@@ -126,6 +126,14 @@ class ServeConfig(Section):
     """Answers that one request may ask for."""
     max_waiting: int = Field(1024, ge=1)
     """Requests of one replica under way or waiting; those beyond are told to come again."""
+    repositories: list[str] = []
+    """Git addresses and folders that the agent may be sent to; an entry that ends in / allows all below it. Archives are always taken."""
+    solves: int = Field(2, ge=1)
+    """Questions that the agent works on at once; as many times eight more may wait."""
+    solve_s: float = Field(600.0, gt=0)
+    """Longest wall clock that a question may ask for."""
+    max_archive_bytes: int = Field(64 * 2**20, ge=2**20)
+    """Longest request with an archive."""
     asleep_wait_s: float = Field(0.0, ge=0)
     """How long a request waits for a card that is lent to training, before it is told to come again."""
 

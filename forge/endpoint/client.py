@@ -63,8 +63,12 @@ class EndpointModel:
 
     async def models(self, base: str = "main") -> list[str]:
         """Names that the server of `base` knows: its own first, then its adapters."""
+        return list(await self.meanings(base))
+
+    async def meanings(self, base: str = "main") -> dict[str, str]:
+        """The exact model id that each name on the server of `base` means now."""
         answer = await self._ask(base, "GET", "/v1/models")
-        return [card["id"] for card in answer["data"]]
+        return {card["id"]: card.get("root") or card["id"] for card in answer["data"]}
 
     async def close(self) -> None:
         """End the connections; safe to call twice."""

@@ -57,9 +57,16 @@ class StagedAgent:
     """One agent for one rollout; `check` runs an attempt in the rollout's own box."""
 
     def __init__(
-        self, model: ChatModel, tokenizers: Mapping[str, ChatTokenizer], models: Models, settings: AgentConfig, check: Checker
+        self,
+        model: ChatModel,
+        tokenizers: Mapping[str, ChatTokenizer],
+        models: Models,
+        settings: AgentConfig,
+        check: Checker,
+        listen: Callable[[Turn], None] = lambda _: None,
     ) -> None:
         self._model, self._tokenizers, self._models, self._settings, self._check = model, tokenizers, models, settings, check
+        self._listen = listen
         self._turns: list[Turn] = []
 
     async def solve(self, tree: TaskTree) -> Work:
@@ -98,7 +105,7 @@ class StagedAgent:
             named = analysis.STAGE.parse(turn.text, shown)
         except StageError:
             named = []
-        self._turns.append(turn.model_copy(update={"parsed": bool(named), "subject": "\n".join(symbol.key for symbol in named)}))
+        self._keep(turn.model_copy(update={"parsed": bool(named), "subject": "\n".join(symbol.key for symbol in named)}))
         return named
 
     async def _judge(self, statement: str, candidates: Sequence[Symbol]) -> tuple[Symbol, ...]:
@@ -108,7 +115,7 @@ class StagedAgent:
         """
         prompts = [relevance.STAGE.prompt(Situation(statement=statement, symbols=(s,)), self._settings.prompt_style) for s in candidates]
         turns = await self._ask("relevance", prompts, 0, [symbol.key for symbol in candidates])
-        self._turns += turns
+        self._keep(*turns)
         chosen = [symbol for turn, symbol in zip(turns, candidates, strict=True) if (turn.score or 0.0) >= 0.5]
         return tuple(chosen[: self._settings.planned]) or (candidates[0],)
 
@@ -120,28 +127,32 @@ class StagedAgent:
         plan = (await self._ask("planning", [self._prompt("planning", situation)], number))[0]
         steps = self._parsed(plan, lambda text: planning.STAGE.parse(text, symbols))
         planned = tuple(s for s in symbols if s.key in {step.symbol for step in steps})
-        self._turns[-1] = self._turns[-1].model_copy(update={"subject": "\n".join(symbol.key for symbol in planned)})
+        self._keep(plan.model_copy(update={"subject": "\n".join(symbol.key for symbol in planned)}))
         situation = Situation(statement=statement, symbols=planned, rejected=rejected, plan=planning.written(steps, planned))
         answer = (await self._ask("generation", [self._prompt("generation", situation)], number, [planned[0].key]))[0]
         edits, hunks = self._parsed(answer, lambda text: _applied(text, tree.files, planned))
+        self._keep(answer)
         checked = await self._check(edits, planned)
         situation = Situation(statement=statement, symbols=planned, hunks=hunks, tests=checked.summary)
         verdict = (await self._ask("review", [self._prompt("review", situation)], number, [planned[0].key]))[0]
-        self._turns.append(verdict)
+        self._keep(verdict)
         return Attempt(edits=edits, hunks=hunks, score=verdict.score or 0.0, number=number)
 
     def _prompt(self, stage: str, situation: Situation) -> tuple[Message, ...]:
         return REGISTRY[stage].prompt(situation, self._settings.prompt_style)
 
     def _parsed(self, turn: Turn, parse: Callable[[str], T]) -> T:
-        """The parsed answer; the turn is kept either way."""
+        """The parsed answer; a turn that cannot be parsed is kept as such."""
         try:
-            answer = parse(turn.text)
+            return parse(turn.text)
         except StageError:
-            self._turns.append(turn.model_copy(update={"parsed": False}))
+            self._keep(turn.model_copy(update={"parsed": False}))
             raise
-        self._turns.append(turn)
-        return answer
+
+    def _keep(self, *turns: Turn) -> None:
+        self._turns += turns
+        for turn in turns:
+            self._listen(turn)
 
     async def _ask(self, stage: str, prompts: Sequence[tuple[Message, ...]], attempt: int, subjects: Sequence[str] = ()) -> list[Turn]:
         """One turn for each prompt. Judgements are never sampled: their score is what counts."""

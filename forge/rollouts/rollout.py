@@ -13,9 +13,10 @@ from forge.config import AgentConfig, SandboxConfig
 from forge.errors import EndpointError, SandboxError
 from forge.records import FileEdit, Outcome, Record, Symbol, Task, Trajectory, Verdict
 from forge.rollouts.agent import Models, StagedAgent, Work
-from forge.rollouts.checks import CheckResult, check
+from forge.rollouts.box import LazyBox
+from forge.rollouts.checks import CheckResult
 from forge.rollouts.tree import TaskTree
-from forge.seams import ChatModel, ChatTokenizer, FindEnvironment, Grader, Sandbox, SandboxProvider, own_python
+from forge.seams import ChatModel, ChatTokenizer, FindEnvironment, Grader, SandboxProvider, own_python
 from forge.store.diffs import diff
 
 T = TypeVar("T")
@@ -82,7 +83,7 @@ class Runner:
 
     async def _once_through(self, assignment: Assignment) -> Trajectory:
         tree = self._tree(assignment.task)
-        box = _LazyBox(
+        box = LazyBox(
             self._provider, self._tree_folder(assignment.task.tree), self._sandbox, self._run_id, assignment.task, self._environments
         )
         models = Models(
@@ -112,34 +113,6 @@ class Runner:
             hidden = self._hidden.get(task.repo, ()) if task.side == "train" else ()
             self._trees[task.id] = TaskTree(self._tree_folder(task.tree), task, hidden)
         return self._trees[task.id]
-
-
-class _LazyBox:
-    """The rollout's own box, opened when the first command is run in it."""
-
-    def __init__(
-        self,
-        provider: SandboxProvider,
-        folder: Path,
-        config: SandboxConfig,
-        run_id: str,
-        task: Task,
-        environments: FindEnvironment,
-    ) -> None:
-        self._provider, self._folder, self._config, self._run_id, self._task = provider, folder, config, run_id, task
-        self._environments = environments
-        self._box: Sandbox | None = None
-
-    async def check(self, tree: TaskTree, edits: Sequence[FileEdit], symbols: Sequence[Symbol], test_files: int) -> CheckResult:
-        if self._box is None:
-            limits, environment = self._config.limits, self._environments(self._task.environment)
-            self._box = await self._provider.open(self._folder, limits=limits, run_id=self._run_id, environment=environment)
-            await self._box.write(self._task.setup)
-        return await check(self._box, tree, edits, symbols, test_files)
-
-    async def close(self) -> None:
-        if self._box is not None:
-            await self._box.close()
 
 
 class _Once:

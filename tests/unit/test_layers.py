@@ -163,6 +163,7 @@ def test_our_own_code_is_imported_at_the_top() -> None:
         "jobs/mine_cli.py",
         "jobs/train_cli.py",
         "jobs/endpoint_cli.py",
+        "jobs/solve_cli.py",
         "jobs/tasks/",
         "jobs/data/",
         "jobs/adapters/cli.py",
