@@ -41,7 +41,7 @@ MAX_TOKENS = 24
 def main() -> None:
     """Measure, print the table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=160, help="requests of each measurement")
+    parser.add_argument("--requests", type=int, default=128, help="requests of each measurement, a third of them one by one")
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 16, 64])
     parser.add_argument("--runs", type=int, default=3, help="runs of each, the medians of which count")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
@@ -69,7 +69,7 @@ def whole(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
             for load, (concurrency, stages) in loads.items():
                 for door, url in doors.items():
                     models = [f"{stage}@r1-{STAGES.index(stage)}" for stage in stages]
-                    rate = asyncio.run(requests_per_s(url, models, max(given.requests, 2 * concurrency), concurrency))
+                    rate = asyncio.run(requests_per_s(url, models, count_of(given.requests, concurrency), concurrency))
                     if run:
                         rates.setdefault(load, {}).setdefault(door, []).append(rate)
         first = {door: asyncio.run(first_token_s(url, given.requests, most)) for door, url in doors.items()}
@@ -83,6 +83,11 @@ def whole(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "staged_s": 5 / staged,
         "reloading_s": reloading_s(adapters),
     }
+
+
+def count_of(requests: int, concurrency: int) -> int:
+    """Requests of a measurement: a third where they come one by one, and enough that all places are taken twice."""
+    return max(requests // (3 if concurrency == 1 else 1), 2 * concurrency)
 
 
 # What answers
