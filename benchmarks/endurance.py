@@ -29,6 +29,9 @@ from forge import nano
 from forge.config import ForgeConfig, ServeConfig
 from serve.engine import cluster_env
 
+ROUNDS = 7
+"""Versions of each stage: more than the engine has slots and places beside them."""
+
 
 def main() -> None:
     """Run it, print the counts, write the JSON."""
@@ -51,13 +54,13 @@ def whole(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     paths = {
         f"{stage}@r{n}-{n}": str(make_adapter(folder / f"{stage}-{n}", 10 * n + seed))
         for seed, stage in enumerate(STAGES)
-        for n in (1, 2, 3, 4)
+        for n in range(1, ROUNDS + 1)
     }
     os.environ.update(cluster_env())
     os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parent.parent)
     ray, app, serve = import_module("ray"), import_module("serve.app"), import_module("ray.serve")
     version = import_module("serve.names").Version
-    config, bases = ForgeConfig(serve=ServeConfig(port=free_port(), max_adapters=6)), {"main": nano.WEIGHTS}
+    config, bases = ForgeConfig(serve=ServeConfig(port=free_port(), max_adapters=10)), {"main": nano.WEIGHTS}
     ray.init(
         num_cpus=2,
         _temp_dir=str(folder / "ray"),
@@ -113,8 +116,8 @@ class Run:
             if self._over.is_set():
                 return
             stage = STAGES[number % len(STAGES)]
-            # Now and then an exact version, loaded or not: five stages of four rounds on six slots.
-            model = stage if number % 3 else f"{stage}@r{number % 4 + 1}-{number % 4 + 1}"
+            # Now and then an exact version, loaded or not: five stages of as many rounds on ten slots.
+            model = stage if number % 3 else f"{stage}@r{number % ROUNDS + 1}-{number % ROUNDS + 1}"
             began = time.monotonic()
             try:
                 async with session.post(f"{self.url}/v1/chat/completions", json=chat(model, number)) as answer:
@@ -139,7 +142,7 @@ class Run:
                 return
             if self.killed[0] and not self.killed[1]:
                 continue
-            await asyncio.to_thread(deploy, number % 4 + 1)
+            await asyncio.to_thread(deploy, number % ROUNDS + 1)
             self.changes += 1
 
     async def _kill(self, replica: Any) -> None:

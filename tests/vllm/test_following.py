@@ -1,0 +1,101 @@
+"""The endpoint follows what a workspace promotes: loaded, compared with training, then named; or not, with the reason."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from forge.config import BaseModelConfig
+from forge.observe.progress import Progress
+from forge.records import AdapterRef
+from forge.store.adapters import FolderAdapterStore
+from forge.store.ledger import Ledger
+from forge.store.workspace import Workspace
+from forge.training.logprobs import of_adapter
+from jobs.endpoint import Follower
+from serve import app
+from tests.vllm.conftest import Served
+from tests.vllm.tiny_models import make_adapter
+
+
+class Promoter:
+    """A workspace whose adapters carry their canaries, right ones or those of another adapter."""
+
+    def __init__(self, served: Served, root: Path) -> None:
+        self._served, self._root = served, root
+        Workspace.open(root).close()
+
+    def promote(self, version: str, *, seed: int, canary_of: int | None = None) -> str:
+        pairs = [(self._served.prompt("add"), tuple(range(20, 26))), (self._served.prompt("yes no"), tuple(range(30, 36)))]
+        told = self._adapter(seed if canary_of is None else canary_of)
+        logprobs = of_adapter(str(self._served.base), told, pairs)
+        rows = [{"prompt_ids": p, "completion_ids": c, "logprobs": v} for (p, c), v in zip(pairs, logprobs, strict=True)]
+        folder = self._root / "staged" / version
+        shutil.copytree(self._adapter(seed), folder)
+        (folder / "canary.json").write_text(json.dumps(rows))
+        ref = AdapterRef(
+            stage="generation", version=version, round=1, path=str(folder), base=str(self._served.base), base_sha256="0", data_sha256="0",
+            rank=16, examples=1,
+        )  # fmt: skip
+        with Ledger(Workspace(self._root).ledger) as ledger:
+            store = FolderAdapterStore(Workspace(self._root).adapters, ledger)
+            stored = store.add(folder, ref)
+            store.promote([stored])
+        return stored.model_id
+
+    def _adapter(self, seed: int) -> Path:
+        folder = self._root / "made" / str(seed)
+        return folder if folder.exists() else make_adapter(folder, self._served.base, seed=seed)
+
+
+@pytest.fixture
+def lines() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def followed(served: Served, tmp_path: Path, lines: list[str]) -> Iterator[tuple[Follower, Promoter]]:
+    changes = {"workspace": str(tmp_path / "run"), "bases": {"main": BaseModelConfig(model=str(served.base))}}
+    config = served.config.model_copy(update=changes)
+    promoter = Promoter(served, tmp_path / "run")
+    yield Follower(config, served.bases, Progress(lines.append)), promoter
+    served.set_adapters(served.adapters)
+    assert app.healthy(served.bases)
+
+
+def test_what_is_promoted_is_named_and_what_answers_otherwise_than_it_was_trained_is_not(
+    served: Served, followed: tuple[Follower, Promoter], lines: list[str]
+) -> None:
+    follower, promoter = followed
+    follower.catch_up()
+    assert "generation" not in meanings(served)
+    first = promoter.promote("r1-good", seed=41)
+    follower.catch_up()
+    assert meanings(served)["generation"] == first == follower.promoted["generation"]
+    assert f"promoted: {first} (logprobs within" in lines[-1]
+
+    promoter.promote("r2-bad", seed=42, canary_of=43)
+    follower.catch_up()
+    assert meanings(served)["generation"] == first
+    assert "not promoted: the endpoint answers for generation@r2-bad unlike what was trained" in lines[-1]
+    said = len(lines)
+    follower.catch_up()
+    assert len(lines) == said, "it is said once"
+
+    third = promoter.promote("r3-good", seed=44)
+    follower.catch_up()
+    assert meanings(served)["generation"] == third
+
+    (Path(follower.config.workspace) / "adapters" / "generation" / "r3-good" / "adapter_config.json").write_text("{}")
+    follower.catch_up()
+    assert "the workspace cannot be read, the endpoint goes on as it is" in lines[-1]
+    assert meanings(served)["generation"] == third
+
+
+def meanings(served: Served) -> dict[str, str]:
+    found: dict[str, str] = served.ask(lambda model: model.meanings())
+    return found
