@@ -2,7 +2,7 @@
 
 Clients without retries keep `--concurrency` chats under way. Every few seconds something changes; at half time the only replica is
 killed. A failed request counts as `killed` when the replica was being replaced, else as `failed`, of which there should be none.
-Memory is that of the replica's process, at the end of the first and the last tenth of the time that its process lived.
+Memory is that of each replica's process, at half of its time, when the whole KV cache has been written to, and at its end.
 """
 
 from __future__ import annotations
@@ -161,10 +161,10 @@ class Run:
         await self._watch(pid, half)
 
     async def _watch(self, pid: int, seconds: float) -> None:
-        """Note the process's memory at the end of the first and of the last tenth of the time."""
-        if not await self._ended(seconds * 0.1):
+        """Note the process's memory at half of the time and at its end."""
+        if not await self._ended(seconds * 0.5):
             first = psutil.Process(pid).memory_info().rss
-            await self._ended(seconds * 0.9)
+            await self._ended(seconds * 0.5)
             self.memory.append((first, psutil.Process(pid).memory_info().rss))
 
     async def _ended(self, within_s: float) -> bool:

@@ -109,6 +109,8 @@ class ServeConfig(Section):
     gpus: float = Field(0.0, ge=0.0)
     keys: str = ""
     """File of API keys (forge keys); without one everybody who reaches the port may ask."""
+    tool_parser: str = "hermes"
+    """vLLM's parser of tool calls, which agents that bring their own tools ask for: hermes is Qwen's; empty for none."""
     max_adapters: int = Field(12, ge=1)
     """Adapter slots of the engine; of more adapters than that the ones used last are in them."""
     max_rank: int = Field(16, ge=1)
