@@ -34,7 +34,7 @@ class SolverFactory(Record):
 
 
 class SolvingAgent:
-    """Implements `serve.solve_app.Agent`."""
+    """Implements `serve.questions.Agent`."""
 
     def __init__(self, made: SolverFactory) -> None:
         self._base_of = made.config.base_of_stages()

@@ -26,8 +26,9 @@ from forge.records import Record
 from forge.store.keys import OWN, ApiKey, KeyFile, hashed
 from serve.engine import cluster_env, engine_argv, engine_env, reachable_host
 from serve.names import Names, Version
+from serve.questions import Agent
 from serve.replica import VLLMOpenAI
-from serve.solve_app import MODEL, Agent
+from serve.solve_chat import MODEL
 from serve.solving import Solving
 
 logger = logging.getLogger(__name__)

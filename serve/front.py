@@ -66,7 +66,7 @@ class Front:
     ) -> None:
         self.app, self.config = app, config
         self.names = Names()
-        self.under_way = 0
+        self.under_way = self.answering = 0
         self._load, self._ready, self._forward, self._watch = load, ready, forward, watch
         self._gate = Gate()
         self._began = int(time.time())
@@ -76,6 +76,11 @@ class Front:
         """From now on these names and keys hold."""
         self.names, self._gate.keys = names, known_keys
         self._awake.clear() if names.asleep else self._awake.set()
+
+    async def drained(self) -> None:
+        """Return when nothing is being answered any more; while the names say asleep, nothing new begins."""
+        while self.answering:  # noqa: ASYNC110  (many end, one waits, and seldom)
+            await asyncio.sleep(0.05)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -119,9 +124,17 @@ class Front:
             if meant.base != self.names.own:
                 await self._forward(self.names.bases[meant.base], scope, body, send)
                 return
+            await self._pass_on(meant, scope, body, receive, send)
+
+    async def _pass_on(self, meant: Meaning, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        """Let vLLM answer, with the adapter loaded."""
+        self.answering += 1
+        try:
             if meant.path is not None and (problem := await self._load(meant.model_id, meant.path)):
                 raise RefusalError(HTTPStatus.SERVICE_UNAVAILABLE, f"{meant.model_id} cannot be loaded: {problem}", "model_not_loaded")
             await self.app(_with_length(scope, len(body)), replayed(body, receive), send)
+        finally:
+            self.answering -= 1
 
     async def _get(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]

@@ -66,6 +66,7 @@ class VLLMOpenAI:
             await self._server.adapters.follow(names.adapters, names.versions)
         self._front.follow(names, keys)
         if names.asleep:
+            await self._front.drained()
             await self._server.sleep(True)
         self._counted.asleep(names.asleep)
         self._direct.open()

@@ -13,7 +13,8 @@ from ray import serve
 from forge.config import ServeConfig
 from forge.store.keys import ApiKey
 from serve.gate import Gate
-from serve.solve_app import Agent, Questions, SolveApp
+from serve.questions import Agent, Questions
+from serve.solve_app import SolveApp
 from serve.solves import Solves
 
 

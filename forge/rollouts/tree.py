@@ -57,6 +57,6 @@ def _python_files(folder: Path) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=20_000)
 def _symbols(path: str, source: str) -> tuple[Symbol, ...]:
     return tuple(symbols_of(path, source))

@@ -37,7 +37,7 @@ def words(text: str) -> list[str]:
     return list(_words(text))
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=100_000)
 def _words(text: str) -> tuple[str, ...]:
     """The same functions are looked at again and again, tree after tree."""
     found: list[str] = []

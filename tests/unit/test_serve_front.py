@@ -256,6 +256,26 @@ def test_while_the_card_is_lent_requests_wait_or_come_again(wait: float) -> None
     run(use, asleep_wait_s=wait)
 
 
+def test_a_card_is_lent_when_what_was_under_way_is_answered() -> None:
+    async def use(setting: Setting, client: httpx.AsyncClient) -> None:
+        setting.inner.pause.clear()
+        asked = asyncio.create_task(client.post("/v1/completions", json={"model": "main"}))
+        while not setting.inner.calls:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        setting.front.follow(NAMES.model_copy(update={"asleep": True}), ())
+        drained = asyncio.create_task(setting.front.drained())
+        late = asyncio.create_task(client.post("/v1/completions", json={"model": "main"}))
+        await asyncio.sleep(0.2)
+        assert not drained.done() and not late.done()
+        setting.inner.pause.set()
+        await drained
+        assert (await asked).status_code == 200 and not late.done(), "who waits for the card does not keep it"
+        setting.front.follow(NAMES, ())
+        assert (await late).status_code == 200
+
+    run(use, asleep_wait_s=10)
+
+
 def test_an_adapter_that_cannot_be_loaded_is_a_503_with_the_reason() -> None:
     async def use(setting: Setting, client: httpx.AsyncClient) -> None:
         setting.problem = "its files are gone"

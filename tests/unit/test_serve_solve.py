@@ -19,7 +19,8 @@ from forge.errors import ConfigError, EndpointError
 from forge.store.keys import KeyFile
 from serve import checkouts
 from serve.gate import Gate
-from serve.solve_app import Questions, SolveApp
+from serve.questions import Questions
+from serve.solve_app import SolveApp
 from serve.solves import Solves
 
 

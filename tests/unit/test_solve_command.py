@@ -18,7 +18,8 @@ from jobs import solve
 from jobs.mcp_server import server_of
 from serve.answers import Receive, Scope, Send
 from serve.gate import Gate
-from serve.solve_app import Questions, SolveApp
+from serve.questions import Questions
+from serve.solve_app import SolveApp
 from serve.solves import Solves
 
 PATCH = """diff --git a/calc.py b/calc.py
