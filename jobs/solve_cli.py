@@ -32,7 +32,7 @@ def solve(
     endpoint: Url = "http://127.0.0.1:8123",
     apply: Apply = False,
     test: Test = "",
-    n: Count = 1,
+    n: Count = 4,
     seconds: Seconds = 300.0,
     in_process: InProcess = False,
     config: Config = None,
