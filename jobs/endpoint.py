@@ -19,9 +19,10 @@ from ray import serve
 
 from forge import config as configuration
 from forge.config import ForgeConfig
-from forge.errors import ForgeError
+from forge.errors import ConfigError, ForgeError
 from forge.observe.progress import Progress, to_stream
 from forge.records import AdapterRef, Record
+from forge.store.keys import ApiKey, KeyFile
 from forge.store.workspace import Workspace
 from jobs import preflight
 from jobs.adapters.opened import reading
@@ -38,11 +39,16 @@ LOOK_S = 1.0
 """Seconds between two looks at what the workspace promotes."""
 
 
+SOLVES = "solves"
+"""The agent's folder in the workspace."""
+
+
 class Wanted(Record):
-    """What a workspace says: its versions, and the promoted ones."""
+    """What a workspace says, its versions and the promoted ones, and which keys there are."""
 
     catalogue: Catalogue = Catalogue()
     promoted: tuple[AdapterRef, ...] = ()
+    keys: tuple[ApiKey, ...] = ()
 
 
 def run(config: ForgeConfig) -> None:
@@ -62,14 +68,15 @@ def run(config: ForgeConfig) -> None:
                 bases={name: str(folder) for name, folder in bases.items()},
                 api_key=own_key(config),
             )
-            agent = app.deploy_agent(config, make, config.workspace_path / "solves")
+            agent = app.deploy_agent(config, make, config.workspace_path / SOLVES)
             names = ", ".join([*bases, *follower.promoted]) or "none"
             phase.result(f"{config.serve.host}:{config.serve.port} answers for {names}")
         progress.say(f"  the agent: {agent}, or the chat model forge-agent; forge solve asks it   (sandbox: {sandbox.name})")
         progress.say(f"  OpenAI clients: {follower.urls['main' if 'main' in bases else next(iter(bases))]}/v1   (Ctrl-C ends it)")
         while True:
             time.sleep(LOOK_S)
-            follower.catch_up()
+            if follower.catch_up():
+                app.deploy_agent(config, make, config.workspace_path / SOLVES)
     except KeyboardInterrupt:
         progress.say("  ending")
     finally:
@@ -88,36 +95,43 @@ class Follower:
         self._seen: Wanted | None = None
         self._passed: set[str] = set()
 
-    def catch_up(self) -> None:
-        """Return when the endpoint is what the workspace says now, or goes on as it was; raises when there is no endpoint at all."""
+    def catch_up(self) -> bool:
+        """Whether there was something new. The endpoint then is what the workspace says, or, where that cannot be, what it was.
+
+        Raises a `ForgeError` when there is no endpoint yet and none can be had.
+        """
         try:
             wanted = wanted_of(self.config)
         except ForgeError as error:
             if self._seen is None:
                 raise
             self._say_once(f"  the workspace cannot be read, the endpoint goes on as it is: {error}")
-            return
+            return False
         if wanted == self._seen:
-            return
-        first, self._seen = self._seen is None, wanted
+            return False
+        first, before, self._seen = self._seen is None, self.promoted, wanted
         fresh = [ref for ref in wanted.promoted if ref.model_id not in self._passed]
-        if fresh or first:
-            held = {ref.model_id: ref for ref in (*self._serving, *wanted.promoted)}
-            self.urls = self._deploy(list(held.values()), wanted.catalogue.model_copy(update={"promoted": self.promoted}))
+        unnamed = wanted.catalogue.model_copy(update={"promoted": before})
         try:
+            if fresh or first:
+                held = {ref.model_id: ref for ref in (*self._serving, *wanted.promoted)}
+                self.urls = self._deploy(list(held.values()), unnamed)
             worst = check_adapters(self.config, self.urls, fresh)
         except ForgeError as error:
+            if not self.urls:
+                raise
             self._progress.say(f"  not promoted: {error}")
-            self._deploy(self._serving, wanted.catalogue.model_copy(update={"promoted": self.promoted}))
-            return
+            self._deploy(self._serving, unnamed)
+            return True
         self._passed |= {ref.model_id for ref in fresh}
         self._serving, self.promoted = wanted.promoted, dict(wanted.catalogue.promoted)
         self._deploy(self._serving, wanted.catalogue)
         if fresh:
             names = ", ".join(ref.model_id for ref in fresh)
             self._progress.say(f"  promoted: {names} (logprobs within {worst:.1e} nats of training's)")
-        elif not first:
+        elif self.promoted != before:
             self._progress.say(f"  promoted: {', '.join(self.promoted.values()) or 'nothing'}")
+        return True
 
     def _deploy(self, refs: tuple[AdapterRef, ...] | list[AdapterRef], catalogue: Catalogue) -> dict[str, str]:
         return app.deploy(self.config, self.bases, loaded(self.config, refs), catalogue, agent=True).urls
@@ -129,12 +143,14 @@ class Follower:
 
 
 def wanted_of(config: ForgeConfig) -> Wanted:
-    """What the workspace of a configuration says; nothing where there is none yet."""
+    """What the workspace of a configuration says, nothing where there is none yet, and the keys of its endpoint."""
+    keys = KeyFile(Path(config.serve.keys)).read() if config.serve.keys else ()
     if not Workspace(config.workspace_path).ledger.is_file():
-        return Wanted()
+        return Wanted(keys=keys)
     with reading(config.workspace_path) as store:
         catalogue = catalogue_of(config, store)
-        return Wanted(catalogue=catalogue, promoted=tuple(store.get(model_id) for model_id in catalogue.promoted.values()))
+        promoted = tuple(store.get(model_id) for model_id in catalogue.promoted.values())
+        return Wanted(catalogue=catalogue, promoted=promoted, keys=keys)
 
 
 def build(args: Mapping[str, Any]) -> serve.Application:
@@ -148,6 +164,8 @@ def build(args: Mapping[str, Any]) -> serve.Application:
 
 def check(config: ForgeConfig, *, local_ray: bool) -> None:
     """Return when the endpoint can start; raises a `ForgeError` for the first thing that lacks."""
+    if config.serve.keys and not KeyFile(Path(config.serve.keys)).read():
+        raise ConfigError(f"{config.serve.keys} holds no key yet; make one with forge keys add NAME --file {config.serve.keys}")
     if local_ray:
         preflight.check_packages(config)
         preflight.check_ports(preflight.ports(config))

@@ -67,6 +67,6 @@ def listed(file: File = KEYS) -> int:
 
 @keys.command("revoke")
 def revoke(name: Annotated[str, typer.Argument(help="The key's name.")], file: File = KEYS) -> int:
-    """Take a key away; a running endpoint forgets it at its next change or start."""
+    """Take a key away; a forge serve that is up forgets it within a second or two."""
     KeyFile(file.expanduser()).revoke(name)
     return 0

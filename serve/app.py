@@ -21,7 +21,7 @@ from ray.serve.config import HTTPOptions
 from ray.serve.schema import ApplicationStatus
 
 from forge.config import ForgeConfig
-from forge.errors import ConfigError, EndpointError, EnvironmentLackError
+from forge.errors import EndpointError, EnvironmentLackError
 from forge.records import Record
 from forge.store.keys import OWN, ApiKey, KeyFile, hashed
 from serve.engine import cluster_env, engine_argv, engine_env, reachable_host
@@ -98,7 +98,7 @@ def application(
     asleep: bool = False,
     agent: bool = False,
 ) -> serve.Application:
-    """The application of one base, as `deploy` runs it. Raises `ConfigError` when keys are asked for and there is none."""
+    """The application of one base, as `deploy` runs it."""
     own = dict(adapters.get(name, {}))
     urls = _urls(config, bases) | ({MODEL: _address(config) + AGENT_ROUTE} if agent else {})
     names = Names(own=name, bases=urls, versions=catalogue.versions, promoted=catalogue.promoted, adapters=own, asleep=asleep)
@@ -128,14 +128,11 @@ def deploy_agent(config: ForgeConfig, make: Callable[[], Agent], folder: Path) -
 
 
 def _keys(config: ForgeConfig) -> list[ApiKey]:
-    """The keys of the configured file and forge's own, none when it names no file."""
+    """The keys of the configured file and forge's own, so that an empty file lets nobody else in; none when no file is named."""
     if not config.serve.keys:
         return []
     file = KeyFile(Path(config.serve.keys))
-    known = file.read()
-    if not known:
-        raise ConfigError(f"{file.path} holds no key yet; make one with forge keys add NAME --file {file.path}")
-    return [*known, ApiKey(name=OWN, sha256=hashed(file.own()), scopes=("admin",))]
+    return [*file.read(), ApiKey(name=OWN, sha256=hashed(file.own()), scopes=("admin",))]
 
 
 def healthy(bases: Mapping[str, Path | str]) -> bool:

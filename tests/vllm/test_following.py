@@ -13,12 +13,14 @@ from forge.config import BaseModelConfig
 from forge.observe.progress import Progress
 from forge.records import AdapterRef
 from forge.store.adapters import FolderAdapterStore
+from forge.store.keys import KeyFile
 from forge.store.ledger import Ledger
 from forge.store.workspace import Workspace
 from forge.training.logprobs import of_adapter
 from jobs.endpoint import Follower
 from serve import app
 from tests.vllm.conftest import Served
+from tests.vllm.test_names_and_keys import status
 from tests.vllm.tiny_models import make_adapter
 
 
@@ -29,13 +31,13 @@ class Promoter:
         self._served, self._root = served, root
         Workspace.open(root).close()
 
-    def promote(self, version: str, *, seed: int, canary_of: int | None = None) -> str:
+    def promote(self, version: str, *, seed: int, canary_of: int | None = None, rank: int = 16) -> str:
         pairs = [(self._served.prompt("add"), tuple(range(20, 26))), (self._served.prompt("yes no"), tuple(range(30, 36)))]
         told = self._adapter(seed if canary_of is None else canary_of)
         logprobs = of_adapter(str(self._served.base), told, pairs)
         rows = [{"prompt_ids": p, "completion_ids": c, "logprobs": v} for (p, c), v in zip(pairs, logprobs, strict=True)]
         folder = self._root / "staged" / version
-        shutil.copytree(self._adapter(seed), folder)
+        shutil.copytree(self._adapter(seed, rank), folder)
         (folder / "canary.json").write_text(json.dumps(rows))
         ref = AdapterRef(
             stage="generation", version=version, round=1, path=str(folder), base=str(self._served.base), base_sha256="0", data_sha256="0",
@@ -47,9 +49,9 @@ class Promoter:
             store.promote([stored])
         return stored.model_id
 
-    def _adapter(self, seed: int) -> Path:
-        folder = self._root / "made" / str(seed)
-        return folder if folder.exists() else make_adapter(folder, self._served.base, seed=seed)
+    def _adapter(self, seed: int, rank: int = 16) -> Path:
+        folder = self._root / "made" / f"{seed}-{rank}"
+        return folder if folder.exists() else make_adapter(folder, self._served.base, seed=seed, rank=rank)
 
 
 @pytest.fixture
@@ -94,6 +96,29 @@ def test_what_is_promoted_is_named_and_what_answers_otherwise_than_it_was_traine
     follower.catch_up()
     assert "the workspace cannot be read, the endpoint goes on as it is" in lines[-1]
     assert meanings(served)["generation"] == third
+
+
+def test_a_revoked_key_is_forgotten_and_a_version_that_cannot_be_loaded_stops_nothing(
+    served: Served, followed: tuple[Follower, Promoter], lines: list[str], tmp_path: Path
+) -> None:
+    _, promoter = followed
+    file = KeyFile(tmp_path / "keys.json")
+    secret = file.add("ci", ["infer"])
+    changes = {"workspace": str(tmp_path / "run"), "bases": {"main": BaseModelConfig(model=str(served.base))}}
+    keyed = served.config.serve.model_copy(update={"keys": str(file.path)})
+    follower = Follower(served.config.model_copy(update=changes | {"serve": keyed}), served.bases, Progress(lines.append))
+    assert follower.catch_up() and not follower.catch_up()
+    assert status(f"{served.url}/v1/models", secret) == 200
+    file.revoke("ci")
+    assert follower.catch_up()
+    assert status(f"{served.url}/v1/models", secret) == 401
+    assert status(f"{served.url}/v1/models", file.own()) == 200
+
+    promoter.promote("r1-broken", seed=51, rank=64)
+    assert follower.catch_up()
+    assert "not promoted: base 'main' serves all but 1 of its adapters: generation@r1-broken" in lines[-1]
+    assert status(f"{served.url}/v1/models/main", file.own()) == 200
+    assert status(f"{served.url}/v1/models/generation", file.own()) == 404
 
 
 def meanings(served: Served) -> dict[str, str]:
