@@ -95,7 +95,7 @@ class Solver:
     async def solve(self, folder: Path, question: Question, listen: Listen) -> Solution:
         """Answers to `question` in the tree of `folder`, whose content must never change. Raises what the seams raise."""
         began = time.monotonic()
-        tree = await asyncio.to_thread(TaskTree, folder, _task(folder.name, question.statement))
+        tree = await asyncio.to_thread(TaskTree, folder, _task(folder.name, question.statement), kept=False)
         listen(Progress(kind="note", text=f"{len(tree.index.symbols):,} functions in {len(tree.files):,} Python files"))
         found: list[Answer] = []
         reasons: list[str] = []

@@ -13,11 +13,14 @@ from forge.stages.symbols import is_test_path, symbols_of
 
 
 class TaskTree:
-    """The Python files of `folder` with a task's `setup` over them; `hidden` paths are not offered by retrieval."""
+    """The Python files of `folder` with a task's `setup` over them; `hidden` paths are not offered by retrieval.
 
-    def __init__(self, folder: Path, task: Task, hidden: Collection[str] = ()) -> None:
+    `kept` says that many tasks are on this folder, so that its files stay in memory.
+    """
+
+    def __init__(self, folder: Path, task: Task, hidden: Collection[str] = (), *, kept: bool = True) -> None:
         self.task = task
-        self.files = dict(_python_files(folder))
+        self.files = dict(_kept_files(folder) if kept else python_files(folder))
         for edit in task.setup:
             if edit.content is None:
                 self.files.pop(edit.path, None)
@@ -46,8 +49,13 @@ def module_of(path: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _python_files(folder: Path) -> tuple[tuple[str, str], ...]:
-    # A tree's folder is content-addressed and never changes, so its files can be kept.
+def _kept_files(folder: Path) -> tuple[tuple[str, str], ...]:
+    # A tree's folder is content-addressed and never changes.
+    return python_files(folder)
+
+
+def python_files(folder: Path) -> tuple[tuple[str, str], ...]:
+    """Path and text of the Python files of a folder that can be read."""
     found = []
     for path in sorted(folder.rglob("*.py")):
         try:
@@ -57,6 +65,6 @@ def _python_files(folder: Path) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=8192)
 def _symbols(path: str, source: str) -> tuple[Symbol, ...]:
     return tuple(symbols_of(path, source))
