@@ -12,6 +12,7 @@ from pathlib import Path
 import ray
 
 from forge.config import ForgeConfig
+from forge.endpoint.tokens import BaseTokenizer
 from forge.errors import ConfigError, TrainingError
 from forge.observe.on_ray import RayTracker
 from forge.observe.progress import Progress, to_stream
@@ -24,7 +25,7 @@ from forge.store.parquet import read_records, write_records
 from forge.store.workspace import Workspace
 from forge.training.on_ray import TrainingService, sweep_all
 from forge.training.progress import TrainProgress
-from jobs import preflight
+from jobs import preflight, tagged_rows
 from jobs.tasks.job import carry_out
 from jobs.trained import Shown, lack, store, with_average
 from jobs.wiring import base_folder, train_job
@@ -103,7 +104,12 @@ def rows_of(config: ForgeConfig) -> dict[str, list[Row]]:
     """
     settings = config.training
     kind: type[Row] = Example if settings.method == "sft" else Preference
-    found: dict[str, list[Row]] = {stage: list(read_records(folder, kind)) for stage, folder in folders_of(config).items()}
+    found: dict[str, list[Row]]
+    if tagged_rows.is_tagged(Path(settings.data)):
+        base = base_folder(config.bases[config.stage(tagged_rows.STAGE).base])
+        found = {tagged_rows.STAGE: list(tagged_rows.read(Path(settings.data), BaseTokenizer(base)))}
+    else:
+        found = {stage: list(read_records(folder, kind)) for stage, folder in folders_of(config).items()}
     for stage, rows in found.items():
         if reason := lack(stage, rows):
             raise TrainingError(reason)
@@ -169,7 +175,12 @@ def check(config: ForgeConfig, *, local_ray: bool) -> None:
         if stage not in STAGES:
             near = difflib.get_close_matches(stage, STAGES, n=1)
             raise ConfigError(f"there is no stage '{stage}'; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(STAGES)}"))
-    folders_of(config)
+    if not tagged_rows.is_tagged(Path(config.training.data)):
+        folders_of(config)
+    elif config.training.method != "sft" or config.training.only not in ([], [tagged_rows.STAGE]):
+        raise ConfigError(
+            f"{config.training.data} holds texts with marked parts, from which {tagged_rows.STAGE} alone learns, by --method sft"
+        )
     preflight.check_disk(config.workspace_path)
     if local_ray:
         preflight.check_packages(config, serves=False)

@@ -13,7 +13,10 @@ Stages = Annotated[
         metavar="[STAGE]...", help="Stages to train, all that have rows when none is named; key=value sets any key.", show_default=False
     ),
 ]
-Data = Annotated[Path, typer.Option(help="Folder that forge mine wrote, or one of <stage>/*.parquet.", show_default=False)]
+Data = Annotated[
+    Path,
+    typer.Option(help="Folder that forge mine wrote, one of <stage>/*.parquet, or forge data export --to tagged-diff.", show_default=False),
+]
 Config = Annotated[list[Path] | None, typer.Option("--config", help="Configuration file, such as configs/rtx.yaml.", show_default=False)]
 Out = Annotated[Path, typer.Option(help="Workspace that keeps the adapters.")]
 Method = Annotated[Literal["sft", "dpo"], typer.Option(help="sft: examples; dpo: preferences, from <stage>/*.parquet.")]

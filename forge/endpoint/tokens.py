@@ -46,6 +46,12 @@ class BaseTokenizer:
         """Token ids of `text`, nothing added."""
         return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
+    def split(self, text: str, at: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Token ids of `text` before and from the character `at`; a token that holds the border belongs to what follows."""
+        encoded = self._tokenizer.encode(text, add_special_tokens=False)
+        before = sum(end <= at for _, end in encoded.offsets)
+        return tuple(encoded.ids[:before]), tuple(encoded.ids[before:])
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of the ids, special tokens left out."""
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)

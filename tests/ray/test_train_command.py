@@ -1,5 +1,6 @@
 """`forge train`'s job: rows of a folder into stored adapters, in one worker; what cannot be trained on is refused before."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from forge import config as configuration
 from forge.config import ForgeConfig
+from forge.endpoint.tokens import BaseTokenizer
 from forge.errors import ConfigError, EnvironmentLackError, TrainingError
 from forge.records import Example, Lineage, Message, Preference
 from forge.store.adapters import FolderAdapterStore
@@ -108,6 +110,32 @@ def test_an_adapter_over_all_stages_has_the_base_that_they_share(tmp_path: Path,
     with Ledger(tmp_path / "ledger.db") as ledger:
         placed = train.job_of(config, tmp_path, FolderAdapterStore(tmp_path / "adapters", ledger), stage, rows)
     assert placed.base == str(small)
+
+
+def test_texts_with_a_marked_part_are_trained_on_from_there_alone(cluster: None, tmp_path: Path, data: Path) -> None:
+    texts = tmp_path / "tagged"
+    head, patch = "<NME> a.py\n<BEF> of\n<MSG> word {n}\n<DFF> ", "@@ -1 +1 @@\n-of\n+word {n}\n"
+    lines = [(head.format(n=n), patch.format(n=n)) for n in range(24)]
+    texts.mkdir()
+    rows = [{"text": a + b, "loss": [[len(a), len(a + b)]], "id": f"{n:040}:a.py", "source": "r"} for n, (a, b) in enumerate(lines)]
+    (texts / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = config_of(tmp_path, texts, "stages.generation.epochs=2")
+    train.check(config, local_ray=False)
+    ((stage, found),) = train.rows_of(config).items()
+    tokenizer = BaseTokenizer(tmp_path / "base")
+    assert stage == "generation"
+    for row, (before, learnt) in zip(found, lines, strict=True):
+        assert tokenizer.decode((*row.prompt_ids, *row.completion_ids)) == before + learnt
+        assert tokenizer.decode(row.completion_ids).strip() == learnt.strip() and row.completion_ids[-1] == tokenizer.end_id
+    (ref,) = train.run(config)
+    assert ref.stage == "generation" and ref.examples + ref.metrics["heldout"] == 24
+    assert ref.metrics["train_loss"] < ref.metrics["first_train_loss"]
+
+    (texts / "train.jsonl").write_text(json.dumps(rows[0] | {"loss": [[0, 4], [9, 12]]}) + "\n")
+    with pytest.raises(ConfigError, match=r"line 1 of train\.jsonl marks"):
+        train.rows_of(config)
+    with pytest.raises(ConfigError, match="from which generation alone learns"):
+        train.check(config_of(tmp_path, texts, "training.only=[review]"), local_ray=False)
 
 
 def test_a_plan_names_each_stage_and_refuses_what_cannot_fit(tmp_path: Path, data: Path) -> None:
