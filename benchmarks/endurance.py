@@ -1,4 +1,4 @@
-"""The endpoint under load for minutes while everything happens to it: promotions, loads, forgotten versions, a killed replica.
+"""The endpoint under load for minutes while everything happens to it: promotions, loads on demand, a killed replica.
 
 Clients without retries keep `--concurrency` chats under way. Every few seconds something changes; at half time the only replica is
 killed. A failed request counts as `killed` when the replica was being replaced, else as `failed`, of which there should be none.
@@ -24,10 +24,9 @@ from typing import Any
 import aiohttp
 import psutil
 
-from benchmarks.serving import STAGES, chat, free_port, make_adapter
+from benchmarks.serving import STAGES, chat, free_port, make_adapter, start_ray
 from forge import nano
 from forge.config import ForgeConfig, ServeConfig
-from serve.engine import cluster_env
 
 ROUNDS = 7
 """Versions of each stage: more than the engine has slots and places beside them."""
@@ -56,27 +55,16 @@ def whole(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         for seed, stage in enumerate(STAGES)
         for n in range(1, ROUNDS + 1)
     }
-    os.environ.update(cluster_env())
-    os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parent.parent)
-    ray, app, serve = import_module("ray"), import_module("serve.app"), import_module("ray.serve")
+    ray, app, serve = start_ray(folder), import_module("serve.app"), import_module("ray.serve")
     version = import_module("serve.names").Version
     config, bases = ForgeConfig(serve=ServeConfig(port=free_port(), max_adapters=10)), {"main": nano.WEIGHTS}
-    ray.init(
-        num_cpus=2,
-        _temp_dir=str(folder / "ray"),
-        include_dashboard=False,
-        object_store_memory=80 * 2**20,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
     versions = {name: version(stage=name.partition("@")[0], base="main", path=path) for name, path in paths.items()}
 
-    def deploy(number: int, without: str = "") -> str:
-        """Promote round `number` of every stage, one version left out of the catalogue."""
+    def deploy(number: int) -> str:
+        """Promote round `number` of every stage."""
         promoted = {stage: f"{stage}@r{number}-{number}" for stage in STAGES}
-        known = {name: one for name, one in versions.items() if name != without}
         loaded = {name: paths[name] for name in promoted.values()}
-        url: str = app.deploy(config, bases, {"main": loaded}, app.Catalogue(versions=known, promoted=promoted)).urls["main"]
+        url: str = app.deploy(config, bases, {"main": loaded}, app.Catalogue(versions=versions, promoted=promoted)).urls["main"]
         return url
 
     def replica() -> int:

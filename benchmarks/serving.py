@@ -96,17 +96,7 @@ def count_of(requests: int, concurrency: int) -> int:
 @contextmanager
 def forge_endpoint(config: ForgeConfig, adapters: dict[str, str], folder: Path) -> Iterator[dict[str, Any]]:
     """The endpoint on a Ray of its own; `switch` promotes a version and returns the seconds until it is the one that answers."""
-    os.environ.update(cluster_env())
-    os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parent.parent)
-    ray, app = import_module("ray"), import_module("serve.app")
-    ray.init(
-        num_cpus=2,
-        _temp_dir=str(folder / "ray"),
-        include_dashboard=False,
-        object_store_memory=80 * 2**20,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
+    ray, app = start_ray(folder), import_module("serve.app")
     bases = {"main": nano.WEIGHTS}
     version, catalogue = import_module("serve.names").Version, app.Catalogue
     versions = {name: version(stage=name.partition("@")[0], base="main", path=path) for name, path in adapters.items()}
@@ -125,6 +115,22 @@ def forge_endpoint(config: ForgeConfig, adapters: dict[str, str], folder: Path) 
     finally:
         app.shutdown(bases)
         ray.shutdown()
+
+
+def start_ray(folder: Path) -> Any:
+    """The module `ray`, connected to a Ray of two CPUs whose files are in `folder`."""
+    os.environ.update(cluster_env())
+    os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parent.parent)
+    ray = import_module("ray")
+    ray.init(
+        num_cpus=2,
+        _temp_dir=str(folder / "ray"),
+        include_dashboard=False,
+        object_store_memory=80 * 2**20,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    return ray
 
 
 @contextmanager

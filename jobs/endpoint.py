@@ -94,6 +94,7 @@ class Follower:
         self._serving: tuple[AdapterRef, ...] = ()
         self._seen: Wanted | None = None
         self._passed: set[str] = set()
+        self._said = ""
 
     def catch_up(self) -> bool:
         """Whether there was something new. The endpoint then is what the workspace says, or, where that cannot be, what it was.
@@ -137,7 +138,7 @@ class Follower:
         return app.deploy(self.config, self.bases, loaded(self.config, refs), catalogue, agent=True).urls
 
     def _say_once(self, line: str) -> None:
-        if getattr(self, "_said", None) != line:
+        if self._said != line:
             self._said = line
             self._progress.say(line)
 

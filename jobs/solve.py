@@ -20,6 +20,7 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from forge.config import ForgeConfig
+from forge.endpoint.client import message_of
 from forge.errors import EndpointError, ForgeError, HistoryError
 from jobs.solver import SolverFactory, snapshot
 from jobs.wiring import ProviderFactory, base_folder
@@ -61,7 +62,7 @@ def remote(url: str, api_key: str) -> Ask:
             try:
                 async with session.post(f"{url}/v1/solve/", json=body) as answer:
                     if answer.status != 200:
-                        raise EndpointError(f"{url} answered HTTP {answer.status}: {_reason(await answer.text())}")
+                        raise EndpointError(f"{url} answered HTTP {answer.status}: {message_of(await answer.read())}")
                     name = answer.headers.get("x-solve-id", "")
                     async for event in _events(answer.content):
                         yield event
@@ -163,11 +164,3 @@ def _about(result: Event) -> Text:
     return Text.assemble(
         "review ", (f"{score:.0%}", sure), f"{rest}; {result.get('seconds', 0.0):.1f} s, {result.get('tokens', 0):,} tokens"
     )
-
-
-def _reason(text: str) -> str:
-    try:
-        message: str = json.loads(text)["error"]["message"]
-    except (ValueError, KeyError, TypeError):
-        return text[:300]
-    return message

@@ -149,9 +149,9 @@ class EndpointModel:
         except TimeoutError as error:
             raise EndpointError(f"{url} took longer than {self._request_s:.0f} s; is the engine overloaded?") from error
         if response.status == 500 or response.status in AWAY_STATUSES:
-            raise _AwayError(f"HTTP {response.status}: {_message(raw)}", died=response.status == 500)
+            raise _AwayError(f"HTTP {response.status}: {message_of(raw)}", died=response.status == 500)
         if response.status != 200:
-            raise EndpointError(f"{url} answered HTTP {response.status}: {_message(raw)}")
+            raise EndpointError(f"{url} answered HTTP {response.status}: {message_of(raw)}")
         return json.loads(raw)
 
 
@@ -172,7 +172,7 @@ def _sample(fields: Mapping[str, Any]) -> Sample:
     )
 
 
-def _message(raw: bytes) -> str:
+def message_of(raw: bytes) -> str:
     """The server's own words, out of an OpenAI error body where it is one."""
     try:
         message: str = json.loads(raw)["error"]["message"]

@@ -17,7 +17,6 @@ from forge.rollouts.box import LazyBox
 from forge.rollouts.checks import CheckResult
 from forge.rollouts.tree import TaskTree
 from forge.seams import ChatModel, ChatTokenizer, FindEnvironment, Grader, SandboxProvider, own_python
-from forge.store.diffs import diff
 
 T = TypeVar("T")
 
@@ -106,7 +105,7 @@ class Runner:
         edits = work.handed_in.edits
         verdict = await self._once.get(_key("grade", assignment.task.id, edits), lambda: self._grader.grade(assignment.task, edits))
         outcome = Outcome.SOLVED if verdict.passed else Outcome.FAILED
-        return _trajectory(assignment, work, outcome, verdict.reason, verdict, _patch(tree.files, edits))
+        return _trajectory(assignment, work, outcome, verdict.reason, verdict, tree.patch(edits))
 
     def _tree(self, task: Task) -> TaskTree:
         if task.id not in self._trees:
@@ -171,8 +170,3 @@ def _trajectory(
         repairs=max(0, work.attempts - 1),
         verdict=verdict,
     )
-
-
-def _patch(files: Mapping[str, str], edits: Sequence[FileEdit]) -> str:
-    """Unified diff of the edits, as `git apply` takes it."""
-    return diff({edit.path: files.get(edit.path) for edit in edits}, {edit.path: edit.content for edit in edits})

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from forge.config import AgentConfig, SandboxConfig
+from forge.errors import ConfigError
 from forge.records import CommandResult, FileEdit, Record, Symbol, Task, Turn
 from forge.rollouts.agent import Attempt, Models, StagedAgent
 from forge.rollouts.box import LazyBox
@@ -17,7 +18,6 @@ from forge.rollouts.checks import CheckResult
 from forge.rollouts.tree import TaskTree
 from forge.seams import ChatModel, ChatTokenizer, SandboxProvider, own_python
 from forge.stages import REGISTRY
-from forge.store.diffs import diff
 
 
 class Question(Record):
@@ -93,8 +93,11 @@ class Solver:
         self._agent, self._sandbox, self._max_answer_tokens, self._run_id = agent, sandbox, max_answer_tokens, run_id
 
     async def solve(self, folder: Path, question: Question, listen: Listen) -> Solution:
-        """Answers to `question` in the tree of `folder`, whose content must never change. Raises what the seams raise."""
-        began = time.monotonic()
+        """Answers to `question` in the tree of `folder`, whose content must never change.
+
+        Raises `ConfigError` for a test command that is none, and what the seams raise.
+        """
+        began, command = time.monotonic(), _words(question.test)
         tree = await asyncio.to_thread(TaskTree, folder, _task(folder.name, question.statement), kept=False)
         listen(Progress(kind="note", text=f"{len(tree.index.symbols):,} functions in {len(tree.files):,} Python files"))
         found: list[Answer] = []
@@ -118,7 +121,7 @@ class Solver:
                 task.cancel()
             await asyncio.gather(*tries, return_exceptions=True)
         ranked = tuple(_distinct(sorted(found, key=lambda answer: (-answer.score, answer.sample))))
-        tested = await self._tested(tree, folder, ranked[0], question.test, listen) if ranked and question.test else None
+        tested = await self._tested(tree, folder, ranked[0], command, listen) if ranked and command else None
         reason = "" if ranked else "; ".join(dict.fromkeys(reasons)) or "no answer"
         return Solution(answers=ranked, reason=reason, tested=tested, seconds=time.monotonic() - began, tokens=written[0])
 
@@ -158,14 +161,14 @@ class Solver:
         listen(Progress(kind="answer", text=f"an answer, review {answer.score:.0%}", sample=number, attempt=work.handed_in.number))
         return answer
 
-    async def _tested(self, tree: TaskTree, folder: Path, answer: Answer, command: str, listen: Listen) -> CommandResult:
+    async def _tested(self, tree: TaskTree, folder: Path, answer: Answer, command: Sequence[str], listen: Listen) -> CommandResult:
         box = LazyBox(self._provider, folder, self._sandbox, self._run_id, tree.task, own_python)
         try:
-            result = await box.run(answer.edits, shlex.split(command), self._sandbox.limits.command_s)
+            result = await box.run(answer.edits, command, self._sandbox.limits.command_s)
         finally:
             await box.close()
         said = (result.breach and f"stopped at its limit ({result.breach})") or f"exit code {result.exit_code}"
-        listen(Progress(kind="test", text=f"{command}: {said}", seconds=result.seconds))
+        listen(Progress(kind="test", text=f"{shlex.join(command)}: {said}", seconds=result.seconds))
         return result
 
 
@@ -182,10 +185,15 @@ def described(turn: Turn) -> str:
     return ", ".join(turn.subject.splitlines()) or " ".join(turn.text.split())[:120]
 
 
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise ConfigError(f"the test command {command!r} cannot be split into words: {error}") from error
+
+
 def _answer(tree: TaskTree, attempt: Attempt, sample: int) -> Answer:
-    edits = attempt.edits
-    patch = diff({edit.path: tree.files.get(edit.path) for edit in edits}, {edit.path: edit.content for edit in edits})
-    return Answer(sample=sample, patch=patch, score=attempt.score, edits=edits)
+    return Answer(sample=sample, patch=tree.patch(attempt.edits), score=attempt.score, edits=attempt.edits)
 
 
 def _distinct(answers: Sequence[Answer]) -> list[Answer]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from forge.records import FileEdit, Symbol, Task
 from forge.stages.retrieval import Index
 from forge.stages.symbols import is_test_path, symbols_of
+from forge.store.diffs import diff
 
 
 class TaskTree:
@@ -34,6 +35,10 @@ class TaskTree:
         modules = [re.compile(rf"\b{re.escape(module_of(path))}\b") for path in paths]
         tests = [p for p in sorted(self.files) if is_test_path(p) and "def test" in self.files[p]]
         return [p for p in tests if any(m.search(self.files[p]) for m in modules)][:limit]
+
+    def patch(self, edits: Collection[FileEdit]) -> str:
+        """Unified diff of these edits, as `git apply` takes it."""
+        return diff({edit.path: self.files.get(edit.path) for edit in edits}, {edit.path: edit.content for edit in edits})
 
     def restored(self, edits: Collection[FileEdit]) -> list[FileEdit]:
         """What takes these edits back."""

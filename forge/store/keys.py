@@ -1,4 +1,5 @@
-"""API keys of an endpoint: names, scopes and hashes in one file that its owner alone can read. The keys themselves are kept nowhere.
+"""API keys of an endpoint: names, scopes and hashes in one file that its owner alone can read. The keys that are made for
+others are kept nowhere; the one by which forge asks its own endpoint lies beside the file.
 
 A key is 256 random bits, so its SHA-256 says nothing of it and needs no salt. Comparison takes the same time whatever was sent.
 It does not protect against somebody who can write the file.

@@ -12,8 +12,9 @@ import uvicorn
 from mcp import Client
 from rich.console import Console
 
-from forge.config import ServeConfig
-from forge.errors import EndpointError, HistoryError
+from forge.config import AgentConfig, SandboxConfig, ServeConfig
+from forge.errors import ConfigError, EndpointError, HistoryError
+from forge.rollouts.solve import Question, Solver
 from jobs import solve
 from jobs.mcp_server import server_of
 from serve.answers import Receive, Scope, Send
@@ -151,3 +152,18 @@ def test_an_empty_generator_is_an_error_and_no_hang() -> None:
 
     with pytest.raises(Exception, match="without a result"):
         solve.solve(nothing, Path(), question(), Console(), apply=False)
+
+
+def test_a_test_command_that_is_none_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    solver = Solver(
+        model=None,
+        tokenizers={},
+        models=None,
+        provider=None,
+        agent=AgentConfig(),
+        sandbox=SandboxConfig(),
+        max_answer_tokens={},
+        run_id="x",
+    )  # type: ignore[arg-type]  nothing of it is reached
+    with pytest.raises(ConfigError, match="cannot be split into words"):
+        asyncio.run(solver.solve(tmp_path, Question(statement="x", test="pytest 'a"), lambda _: None))

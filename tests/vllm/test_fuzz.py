@@ -38,3 +38,4 @@ def test_no_request_to_the_agent_is_a_server_error(served: Served, tmp_path: Pat
     )
     url = app.deploy_agent(served.config, make, tmp_path / "solves")
     fuzz(f"{url}/openapi.json", tmp_path, 5, "--url", url)
+    assert served.ask(lambda model: model.models()), "the endpoint behind the agent still answers"
