@@ -143,6 +143,8 @@ class SampleRequest(Record):
     temperature: float = 0.0
     seed: int = 0
     choices: tuple[int, ...] = ()
+    messages: tuple[Message, ...] = ()
+    """What `prompt_ids` are rendered from, for a model of another vocabulary."""
 
 
 class Sample(Record):

@@ -58,7 +58,7 @@ def run(config: ForgeConfig) -> None:
 
 def _config(argv: Sequence[str]) -> ForgeConfig:
     parser = argparse.ArgumentParser(prog="jobs.improve", description=__doc__)
-    parser.add_argument("arguments", nargs="*", metavar="CONFIG or key=value", help="YAML files, then deviations such as rounds.rft=1")
+    parser.add_argument("arguments", nargs="*", metavar="CONFIG or key=value", help="YAML files, then deviations such as rounds.limit=1")
     parser.add_argument("--repo", action="append", default=[], help="a git repository to mine beside the practice ones")
     given = parser.parse_args(list(argv))
     paths = [Path(a) for a in given.arguments if "=" not in a]

@@ -38,11 +38,14 @@ def histories(run: RunContext) -> tuple[dict[str, Path], tuple[str, ...]]:
     return {**made, **{path.name: path for path in yours}}, transfer
 
 
-def tasks(run: RunContext, repos: Mapping[str, Path], transfer: Sequence[str]) -> TaskSet:
-    """Proven tasks on both sides of the split, and those of the transfer repositories."""
+def tasks(run: RunContext, repos: Mapping[str, Path], transfer: Sequence[str], train: int) -> TaskSet:
+    """Proven tasks on both sides of the split, `train` for training, and those of the transfer repositories.
+
+    Asking for more training tasks later goes on in the same order: those that were there stay.
+    """
     own = _practice_root(run)
     usable = {name: path for name, path in repos.items() if not run.sandbox.trusted_only or path.is_relative_to(own)}
-    wanted = run.config.tasks
+    wanted = run.config.tasks.model_copy(update={"train": train})
     means = Means(
         open_history=open_history,
         make_provider=ProviderFactory(kind=run.sandbox.name),

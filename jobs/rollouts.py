@@ -13,7 +13,7 @@ from forge.tasks.on_ray import TaskSet
 from jobs.canary import check_adapters
 from jobs.context import RunContext
 from jobs.serving import Serving
-from jobs.wiring import ProviderFactory, RunnerFactory, hidden_files, own_key
+from jobs.wiring import ProviderFactory, RunnerFactory, hidden_files, own_key, teacher_of
 
 SICK_SHARE, SICK_MINIMUM = 0.25, 20
 """A step in which this share of at least so many rollouts ended as infrastructure errors is stopped, not averaged."""
@@ -38,11 +38,12 @@ class RolloutSteps:
         The endpoint then serves the promoted adapters and `candidates`; with nothing to do it is not even started.
         """
         run = self._run
+        if run.ledger.is_done(step):
+            # What was masked stays so: decisions may rest on it, and other adapters may be promoted by now.
+            run.progress.skipped(step, f"{len(run.ledger.recorded(step))} rollouts from an earlier run")
+            return
         recorded = run.ledger.recorded(step, infra_errors=False)
         todo = [a for a in assignments if (step, a.task.id, a.sample) not in recorded]
-        if not todo and run.ledger.is_done(step):
-            run.progress.skipped(step, f"{len(recorded)} rollouts from an earlier run")
-            return
         with run.phase(step, what) as phase:
             phase.now("the endpoint loads its adapters")
             urls = self._serving.serve(candidates)
@@ -81,6 +82,7 @@ class RolloutSteps:
                 hidden=dict(hidden_files(self._taskset.heldout_files)),
                 run_id=run.run_id,
                 api_key=own_key(run.config),
+                teacher=teacher_of(run.config, run.workspace),
             )
             box = run.config.sandbox
             self._pool = RolloutPool(factory, workers=box.workers, concurrency=box.concurrency)

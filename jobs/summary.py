@@ -28,7 +28,7 @@ def summarise(loop: Loop) -> RunSummary:
     """The summary of a loop that has run to its end."""
     run = loop.run
     rounds = run.ledger.rounds()
-    steps = [report.step for report in rounds]
+    steps = [report.step for report in rounds if report.step is not None]
     everything = {step: run.ledger.trajectories(step) for step in run.ledger.steps()}
     heldout = {step.name: loop.results(step.name, "heldout") for step in steps}
     transfer = {step.name: loop.results(step.name, "transfer") for step in steps}
@@ -58,7 +58,7 @@ def summarise(loop: Loop) -> RunSummary:
         prompt_tokens=sum(len(turn.prompt_ids) for turn in turns),
         completion_tokens=sum(len(turn.completion_ids) for turn in turns),
         tasks=loop.taskset.spread["side"],
-        examples=loop.mined.examples,
+        examples=loop.mining.examples,
         dropped=_dropped(loop, everything),
         stage_scores={step.name: step.stage_scores for step in steps},
         rounds=tuple(rounds),
@@ -100,7 +100,7 @@ def _hardware() -> str:
 
 
 def _dropped(loop: Loop, everything: Mapping[str, list[Trajectory]]) -> dict[str, dict[str, int]]:
-    dropped = {"mining": {**loop.mined.drops, **loop.mined.silent}, "tasks": dict(loop.taskset.counts.refused)}
+    dropped = {"mining": {**loop.mining.drops, **loop.mining.silent}, "tasks": dict(loop.taskset.counts.refused)}
     dropped |= {report.name: report.dropped for report in loop.run.ledger.rounds() if report.dropped}
     retries = sum(t.infra_retries for found in everything.values() for t in found)
     return dropped | ({"infrastructure": {"retries": retries}} if retries else {})

@@ -27,7 +27,7 @@ from forge.training.on_ray import TrainingService, sweep_all
 from forge.training.progress import TrainProgress
 from jobs import preflight, tagged_rows
 from jobs.tasks.job import carry_out
-from jobs.trained import Shown, lack, store, with_average
+from jobs.trained import Shown, by_preferences, lack, store, with_average
 from jobs.wiring import base_folder, train_job
 
 Row = Example | Preference
@@ -148,9 +148,7 @@ def job_of(config: ForgeConfig, root: Path, adapters: FolderAdapterStore, stage:
     base = base_folder(config.bases[config.stage(most_demanding(config, rows)).base])
     job = planned_job(config, stage, rows, base).model_copy(update={"rows": str(file)})
     if config.training.method == "dpo":
-        dpo = config.training.dpo
-        changes = {"beta": dpo.beta, "learning_rate": dpo.learning_rate, "epochs": dpo.epochs, "max_steps": None}
-        job = job.model_copy(update=changes | {"start": _start(adapters, job) if dpo.start == "promoted" else None})
+        job = by_preferences(job, config, adapters.promoted().get(stage))
     job = with_average(job, config, adapters.promoted().get(stage))
     name = f"{stage}-{hashlib.sha256(job.model_dump_json().encode()).hexdigest()[:10]}"
     logs = root / "tensorboard" / "train" / name
@@ -185,12 +183,6 @@ def check(config: ForgeConfig, *, local_ray: bool) -> None:
     if local_ray:
         preflight.check_packages(config, serves=False)
         preflight.check_ports({key: port for key, port in preflight.ports(config).items() if key.startswith("ray.")})
-
-
-def _start(adapters: FolderAdapterStore, job: TrainJob) -> str | None:
-    """The folder of the stage's promoted adapter, where it has the shape of the one to be trained."""
-    promoted = adapters.promoted().get(job.stage)
-    return promoted.path if promoted is not None and promoted.rank == job.rank else None
 
 
 if __name__ == "__main__":

@@ -53,6 +53,14 @@ def with_average(job: TrainJob, config: ForgeConfig, promoted: AdapterRef | None
     return job.model_copy(update={"average": promoted.path, "average_weight": weight})
 
 
+def by_preferences(job: TrainJob, config: ForgeConfig, promoted: AdapterRef | None) -> TrainJob:
+    """The job with DPO's settings, from the stage's promoted adapter on where that is asked for and there is one of the same rank."""
+    dpo = config.training.dpo
+    start = promoted.path if dpo.start == "promoted" and promoted is not None and promoted.rank == job.rank else None
+    changes = {"method": "dpo", "beta": dpo.beta, "learning_rate": dpo.learning_rate, "epochs": dpo.epochs, "max_steps": None}
+    return job.model_copy(update=changes | {"start": start})
+
+
 def store(adapters: FolderAdapterStore, config: ForgeConfig, number: int, job: TrainJob, result: TrainResult, base: str) -> AdapterRef:
     """The result of a job as a version of its stage; what training resumes from stays as it is. What was trained apart has round 0."""
     version = version_name(number, Path(result.output))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from forge import nano
 from forge.config import BaseModelConfig, ForgeConfig, PracticeConfig, TeacherConfig
+from forge.endpoint.acting import ActingTeacher
 from forge.endpoint.client import EndpointModel
 from forge.endpoint.teacher import OpenAITeacher
 from forge.endpoint.tokens import BaseTokenizer
@@ -16,7 +17,7 @@ from forge.errors import EnvironmentLackError, SandboxError, TaskError
 from forge.nano.repository import draw_families, generate
 from forge.records import Environment, Record
 from forge.rollouts.rollout import Runner
-from forge.seams import Environments, FindEnvironment, SandboxProvider, Teacher, TrainJob
+from forge.seams import ChatModel, Environments, FindEnvironment, SandboxProvider, Teacher, TrainJob
 from forge.stages import REGISTRY
 from forge.store.keys import KeyFile
 from forge.store.trees import TreeStore
@@ -97,6 +98,8 @@ class RunnerFactory(Record):
     """Held-out files by repository: not shown to rollouts whose turns may become training rows."""
     run_id: str
     api_key: str = ""
+    teacher: TeacherFactory | None = None
+    """Where a teacher may act in the place of a stage."""
 
     def __call__(self) -> Runner:
         base_of = self.config.base_of_stages()
@@ -104,9 +107,13 @@ class RunnerFactory(Record):
         trees = TreeStore(Path(self.trees))
         provider = self.provider()
         environments = known_environments(Path(self.tasks))
+        by_stage = {stage: tokens[base] for stage, base in base_of.items()}
+        model: ChatModel = EndpointModel(self.urls, stages=base_of, api_key=self.api_key)
+        if self.teacher is not None:
+            model = ActingTeacher(model, self.teacher(), by_stage)
         return Runner(
-            model=EndpointModel(self.urls, stages=base_of, api_key=self.api_key),
-            tokenizers={stage: tokens[base] for stage, base in base_of.items()},
+            model=model,
+            tokenizers=by_stage,
             provider=provider,
             grader=BoxGrader(provider, trees.folder, self.config.sandbox.limits, self.run_id, environments=environments),
             environments=environments,

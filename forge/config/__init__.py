@@ -18,13 +18,15 @@ from forge.config.mining import (
     SplitConfig,
 )
 from forge.config.models import BaseModelConfig, DpoConfig, ServeConfig, StageConfig, SweepConfig, TrainingConfig
-from forge.config.run import AgentConfig, ForgeConfig, RayConfig, RoundsConfig, SandboxConfig
+from forge.config.rounds import BudgetConfig, RoundsConfig
+from forge.config.run import AgentConfig, ForgeConfig, RayConfig, SandboxConfig
 from forge.config.section import Section
 from forge.config.sources import HistoryConfig, InjectConfig, PracticeConfig, TasksConfig, TeacherConfig
 
 __all__ = [
     "AgentConfig",
     "BaseModelConfig",
+    "BudgetConfig",
     "ContaminationConfig",
     "DpoConfig",
     "DuplicatesConfig",

@@ -59,7 +59,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _override(text: str) -> dict[str, Any]:
     key, separator, value = text.partition("=")
     if not separator or not key:
-        raise ConfigError(f"'{text}' is no override; write key=value, such as rounds.rft=1")
+        raise ConfigError(f"'{text}' is no override; write key=value, such as rounds.limit=1")
     try:
         nested: Any = yaml.safe_load(value)
     except yaml.YAMLError as error:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from forge.config.mining import MiningConfig
 from forge.config.models import BaseModelConfig, ServeConfig, StageConfig, TrainingConfig
+from forge.config.rounds import RoundsConfig
 from forge.config.section import Section
 from forge.config.sources import HistoryConfig, InjectConfig, TasksConfig, TeacherConfig
 from forge.records import STAGES, Limits
@@ -46,24 +47,6 @@ class SandboxConfig(Section):
     """Wall clock of one rollout."""
     infra_retries: int = Field(3, ge=0)
     """Fresh starts of a rollout whose infrastructure failed, before it is masked."""
-
-
-class RoundsConfig(Section):
-    rft: int = Field(2, ge=0)
-    """Rejection-sampling rounds after the cold start."""
-    samples: int = Field(6, ge=1)
-    """Trajectories sampled for each training task and round."""
-    temperature: float = Field(0.8, gt=0.0, le=2.0)
-    keep_per_task: int = Field(2, ge=1)
-    """Distinct successes kept a task (SWE-Gym: 2 beat all)."""
-    fresh_tasks: int | None = Field(None, ge=1)
-    """Training tasks that each round takes on beside those left from earlier rounds; the first takes on all when not given."""
-    retire: float = Field(1.0, gt=0.0, le=1.0)
-    """Training tasks solved by at least this share of a round's samples are not sampled again; they stay in the rows."""
-    replay: float = Field(0.15, ge=0.0, le=1.0)
-    """Mined rows added, as a share of the rows from rollouts."""
-    max_p: float = Field(0.05, gt=0.0, lt=1.0)
-    """A round is refused when the paired test says worse at this level."""
 
 
 class RayConfig(Section):
@@ -129,9 +112,9 @@ class ForgeConfig(Section):
                 f"mining.offered={self.mining.offered} is not agent.candidates={self.agent.candidates}: analysis would learn from "
                 "other lists than it will see; set both alike"
             )
-        if self.rounds.fresh_tasks and self.rounds.rft and self.rounds.fresh_tasks * self.rounds.rft < self.tasks.train:
+        if self.rounds.fresh_tasks and self.rounds.limit and self.rounds.fresh_tasks * self.rounds.limit < self.tasks.train:
             raise ValueError(
-                f"rounds.fresh_tasks={self.rounds.fresh_tasks} in each of {self.rounds.rft} rounds leaves "
+                f"rounds.fresh_tasks={self.rounds.fresh_tasks} in each of {self.rounds.limit} rounds leaves "
                 f"some of tasks.train={self.tasks.train} unused; raise the one or lower the other"
             )
         if self.serve.max_adapters < 2 * len(STAGES):

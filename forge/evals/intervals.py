@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Sequence
+
+import numpy as np
 
 from forge.records import Interval
 
@@ -29,8 +30,7 @@ def bootstrap_mean(values: Sequence[float], *, seed: int, draws: int = 2000) -> 
     """Percentile bootstrap interval of the mean; one value gives itself, none raises `ValueError`."""
     if not values:
         raise ValueError("no values to take a mean of")
-    rng = random.Random(seed)
-    size = len(values)
-    means = sorted(sum(rng.choices(values, k=size)) / size for _ in range(draws))
+    drawn = np.random.default_rng(seed).choice(np.asarray(values, dtype=float), size=(draws, len(values)))
+    means = sorted(map(float, drawn.mean(axis=1)))
     cut = int(0.025 * draws)
     return Interval(low=means[cut], high=means[draws - 1 - cut])

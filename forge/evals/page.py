@@ -107,7 +107,7 @@ def _measured(summary: RunSummary) -> str:
 
 def _steps_table(summary: RunSummary) -> str:
     transfer = {step.name: step for step in summary.transfer.steps} if summary.transfer is not None else {}
-    decisions = {report.step.name: report.decision for report in summary.rounds}
+    decisions = {report.step.name: report.decision for report in summary.rounds if report.step is not None}
     head = ["Step", "Held-out", "95 % interval", "p, paired", *(["Transfer"] if transfer else []), "Decision"]
     rows = []
     for step in summary.heldout.steps:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import comb
 
+import numpy as np
+
 from forge.evals.intervals import bootstrap_mean
 from forge.records import Interval, Record
 
@@ -47,3 +49,29 @@ def compare(before: Mapping[str, bool], after: Mapping[str, bool], *, seed: int 
         ci95=bootstrap_mean([float(value) for value in differences], seed=seed),
         p=mcnemar_exact(gained, lost),
     )
+
+
+class PairedRates(Record):
+    """Two agents on the same tasks, several rollouts each. `difference` is the mean over tasks of after minus before."""
+
+    tasks: int
+    difference: float
+    ci95: Interval
+    p: float
+    """Two-sided, by flipping the signs of the tasks' differences at random."""
+
+
+def compare_rates(before: Mapping[str, float], after: Mapping[str, float], *, seed: int = 0, draws: int = 5000) -> PairedRates:
+    """The comparison of shares solved over tasks that both have; raises `ValueError` when there is none.
+
+    A sign-flip permutation test: under the null a task's difference is as likely to be its negative.
+    """
+    both = sorted(before.keys() & after.keys())
+    if not both:
+        raise ValueError("the two have no task in common")
+    differences = [after[task] - before[task] for task in both]
+    mean = sum(differences) / len(both)
+    moved = np.asarray([value for value in differences if value])
+    flipped = np.random.default_rng(seed).choice((-1.0, 1.0), size=(draws, len(moved))) @ moved
+    as_far = int((abs(flipped) >= abs(moved.sum()) - 1e-9).sum())
+    return PairedRates(tasks=len(both), difference=mean, ci95=bootstrap_mean(differences, seed=seed), p=(as_far + 1) / (draws + 1))

@@ -7,10 +7,11 @@ content-addressed and a run compared with another. `forge.store` derives the Par
       └─────► Task ──► Trajectory(Turn…) ──► Example, RoundReport   (tasks, rollouts, rounds)
 """
 
-from forge.records.agent import AdapterRef, Outcome, Trajectory, Turn, Verdict
+from forge.records.agent import AdapterRef, Outcome, Result, Trajectory, Turn, Verdict
 from forge.records.base import STAGES, FileEdit, Message, Record, Role
 from forge.records.history import Commit, CommitSummary, Drop, FileChange, Lineage, PathChange, Symbol
 from forge.records.reports import Interval, RoundReport, StepReport
+from forge.records.rounds import Allocation, Decision, RoundKind, RoundPlan, Spent
 from forge.records.rows import Example, Preference, TeacherAnswer
 from forge.records.sandbox import CommandResult, Environment, EnvironmentSpec, Limits, TestRun
 from forge.records.tasks import Attachment, Instance, Proof, Side, Task, Twin
@@ -18,10 +19,12 @@ from forge.records.tasks import Attachment, Instance, Proof, Side, Task, Twin
 __all__ = [
     "STAGES",
     "AdapterRef",
+    "Allocation",
     "Attachment",
     "CommandResult",
     "Commit",
     "CommitSummary",
+    "Decision",
     "Drop",
     "Environment",
     "EnvironmentSpec",
@@ -38,9 +41,13 @@ __all__ = [
     "Preference",
     "Proof",
     "Record",
+    "Result",
     "Role",
+    "RoundKind",
+    "RoundPlan",
     "RoundReport",
     "Side",
+    "Spent",
     "StepReport",
     "Symbol",
     "Task",

@@ -56,6 +56,14 @@ class Outcome(StrEnum):
     INFRA_ERROR = "infra_error"
 
 
+class Result(Record):
+    """How one rollout of a step ended, without its trajectory."""
+
+    task_id: str
+    sample: int
+    outcome: Outcome
+
+
 class Verdict(Record):
     """The grade of one patch in a fresh box: `passed` only if every named test did."""
 
@@ -91,6 +99,11 @@ class Trajectory(Record):
     verdict: Verdict | None = None
     infra_retries: int = 0
     seconds: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Of all prompts and answers."""
+        return sum(len(turn.prompt_ids) + len(turn.completion_ids) for turn in self.turns)
 
     @property
     def completion_tokens(self) -> int:

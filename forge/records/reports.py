@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from forge.records.base import Record
+from forge.records.rounds import Decision, RoundPlan
 
 
 class Interval(Record):
@@ -36,8 +37,14 @@ class RoundReport(Record):
     examples: dict[str, int]
     collected: dict[str, int] = {}
     dropped: dict[str, int] = {}
-    step: StepReport
+    step: StepReport | None
+    """`None` for a round that ended before it trained anything."""
     decision: str
+    decisions: tuple[Decision, ...] = ()
+    """Everything that was decided in this round, in order, with the evidence."""
+    plan: RoundPlan | None = None
     adapters: dict[str, str]
     """Model id of the promoted adapter per stage after this round."""
     seconds: float = 0.0
+    tokens: int = 0
+    """Prompt and answer tokens of the round's rollouts."""

@@ -166,6 +166,7 @@ class StagedAgent:
                 temperature=0.0 if judgement else self._models.temperature,
                 seed=self._models.seed + attempt,
                 choices=choices,
+                messages=prompt,
             )
             for prompt in prompts
         ]

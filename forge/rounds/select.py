@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from forge.records import Example, Outcome, Record, Task, Trajectory
+from forge.records import Example, Outcome, Preference, Record, Task, Trajectory
 from forge.stages import REGISTRY
+from forge.stages.stage import final_turns
+
+ALIKE = 0.95
+"""Patches whose changed lines are this alike are one success (difflib's ratio, 1 for the same)."""
 
 
 class Selection(Record):
@@ -19,11 +24,15 @@ class Selection(Record):
     dropped: dict[str, int]
 
 
-def select(trajectories: Iterable[Trajectory], tasks: Mapping[str, Task], *, keep_per_task: int) -> Selection:
+def select(
+    trajectories: Iterable[Trajectory], tasks: Mapping[str, Task], *, keep_per_task: int, repository_share: float = 1.0
+) -> Selection:
     """Rows of at most `keep_per_task` distinct successes a task, few repairs and few tokens first.
 
     Failures teach review alone, at most one a task and no more than successes do, so that its answers stay balanced.
-    Two successes with the same patch are one: only the first is kept (SWE-Gym, arXiv 2412.21139, caps at two).
+    Two successes are distinct when they plan for other symbols or their patches differ by more than a few words: only the first of those
+    alike is kept (SWE-Gym, arXiv 2412.21139, caps at two). Of several repositories none gives more than `repository_share` of them
+    (Hybrid-Gym, arXiv 2602.16819, gains by spread). A success whose grade is flagged for a reader teaches nothing.
     """
     dropped: Counter[str] = Counter()
     solved: dict[str, list[Trajectory]] = defaultdict(list)
@@ -31,13 +40,16 @@ def select(trajectories: Iterable[Trajectory], tasks: Mapping[str, Task], *, kee
     for trajectory in trajectories:
         if tasks[trajectory.task_id].side != "train":
             raise ValueError(f"trajectory {trajectory.id} is of task {trajectory.task_id}, which is not a training task")
-        if trajectory.outcome is Outcome.SOLVED:
+        if trajectory.outcome is Outcome.SOLVED and trajectory.verdict is not None and trajectory.verdict.flags:
+            dropped["flagged"] += 1
+        elif trajectory.outcome is Outcome.SOLVED:
             solved[trajectory.task_id].append(trajectory)
         elif trajectory.outcome is Outcome.FAILED:
             failed[trajectory.task_id].append(trajectory)
         else:
             dropped[trajectory.outcome.value] += 1
     kept = [t for task in sorted(solved) for t in _distinct(solved[task], keep_per_task, dropped)]
+    kept = _spread(kept, repository_share, dropped)
     rows: dict[str, list[Example]] = {name: [] for name in REGISTRY}
     for trajectory in kept:
         for name, stage in REGISTRY.items():
@@ -65,18 +77,7 @@ def with_replay(new: Sequence[Example], earlier: Sequence[Example], share: float
     return [*new, *picked[:wanted]]
 
 
-def retired(steps: Iterable[Iterable[Trajectory]], share: float) -> set[str]:
-    """Tasks of which at least `share` of the samples were solved in the last of `steps` that sampled them."""
-    solved: dict[str, list[bool]] = {}
-    for step in steps:
-        latest: dict[str, list[bool]] = defaultdict(list)
-        for trajectory in step:
-            latest[trajectory.task_id].append(trajectory.outcome is Outcome.SOLVED)
-        solved |= latest
-    return {task for task, outcomes in solved.items() if sum(outcomes) >= share * len(outcomes)}
-
-
-def leaked(rows: Iterable[Example], heldout: Collection[Task]) -> list[str]:
+def leaked(rows: Iterable[Example | Preference], heldout: Collection[Task]) -> list[str]:
     """What of held-out tasks is found in training rows: their ids, commits, files or gold text. Empty when clean."""
     ids = {task.id for task in heldout}
     commits = {(task.repo, task.commit) for task in heldout if task.commit}
@@ -94,15 +95,45 @@ def leaked(rows: Iterable[Example], heldout: Collection[Task]) -> list[str]:
 
 
 def _distinct(found: list[Trajectory], limit: int, dropped: Counter[str]) -> list[Trajectory]:
-    best: dict[str, Trajectory] = {}
+    best: list[Trajectory] = []
     for trajectory in sorted(found, key=lambda t: (t.repairs, t.completion_tokens, t.id)):
-        if trajectory.patch in best:
-            dropped["same patch"] += 1
+        if any(_alike(trajectory, other) for other in best):
+            dropped["like another success"] += 1
         elif len(best) >= limit:
             dropped["over keep_per_task"] += 1
         else:
-            best[trajectory.patch] = trajectory
-    return list(best.values())
+            best.append(trajectory)
+    return best
+
+
+def _alike(one: Trajectory, other: Trajectory) -> bool:
+    """The same plan, and changed lines that differ by less than a twentieth of their characters."""
+    if _planned(one) != _planned(other):
+        return one.patch == other.patch
+    return difflib.SequenceMatcher(None, _changed(one.patch), _changed(other.patch), autojunk=False).ratio() > ALIKE
+
+
+def _changed(patch: str) -> str:
+    lines = patch.splitlines()
+    return "\n".join(line for line in lines if line[:1] in ("+", "-") and not line.startswith(("+++ ", "--- ")))
+
+
+def _planned(trajectory: Trajectory) -> tuple[str, ...]:
+    return tuple(turn.subject for turn in final_turns(trajectory, "planning"))
+
+
+def _spread(kept: list[Trajectory], share: float, dropped: Counter[str]) -> list[Trajectory]:
+    """The successes without those by which one repository exceeds its share of all that remain; one repository alone keeps all."""
+    by_repo: dict[str, list[Trajectory]] = defaultdict(list)
+    for trajectory in kept:
+        by_repo[trajectory.repo].append(trajectory)
+    largest = max(by_repo, key=lambda repo: len(by_repo[repo]), default="")
+    others = len(kept) - len(by_repo[largest])
+    most = round(share / (1 - share) * others) if share < 1 and others else len(kept)
+    surplus = by_repo[largest][most:]
+    dropped["over repository_share"] += len(surplus)
+    gone = {trajectory.id for trajectory in surplus}
+    return [trajectory for trajectory in kept if trajectory.id not in gone]
 
 
 def _distinct_failures(failed: Mapping[str, list[Trajectory]], limit: int, dropped: Counter[str]) -> list[Trajectory]:

@@ -18,25 +18,30 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from forge.errors import StoreError
-from forge.records import Outcome, Record, RoundReport, Trajectory, Verdict
+from forge.records import Decision, Outcome, Record, Result, RoundReport, Trajectory, Verdict
 from forge.store import parquet
 
-SCHEMA = 1
+SCHEMA = 2
+R = TypeVar("R", bound=Record)
 
-TABLES = """
+TOKENS = "tokens INTEGER NOT NULL DEFAULT 0"
+TABLES = f"""
 CREATE TABLE IF NOT EXISTS phases (
     name TEXT PRIMARY KEY, state TEXT NOT NULL, started REAL NOT NULL, touched REAL NOT NULL,
-    spent_s REAL NOT NULL DEFAULT 0, runs INTEGER NOT NULL DEFAULT 1, detail TEXT NOT NULL DEFAULT '{}');
+    spent_s REAL NOT NULL DEFAULT 0, runs INTEGER NOT NULL DEFAULT 1, detail TEXT NOT NULL DEFAULT '{{}}');
 CREATE TABLE IF NOT EXISTS rollouts (
     step TEXT NOT NULL, task_id TEXT NOT NULL, sample INTEGER NOT NULL, outcome TEXT NOT NULL, hash TEXT NOT NULL,
-    payload BLOB, path TEXT, recorded REAL NOT NULL, PRIMARY KEY (step, task_id, sample));
+    payload BLOB, path TEXT, recorded REAL NOT NULL, {TOKENS}, PRIMARY KEY (step, task_id, sample));
 CREATE INDEX IF NOT EXISTS rollouts_by_path ON rollouts (step) WHERE payload IS NOT NULL;
 CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS rounds (round INTEGER PRIMARY KEY, body TEXT NOT NULL, recorded REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS promotions (number INTEGER PRIMARY KEY AUTOINCREMENT, adapters TEXT NOT NULL, recorded REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS decisions (
+    round INTEGER NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, content TEXT NOT NULL, recorded REAL NOT NULL,
+    PRIMARY KEY (round, name));
 """
 
 
@@ -78,11 +83,13 @@ class Ledger:
             self._base = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
             self._base.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;")
             version = self._base.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
+            if version == 1:  # had neither decisions nor tokens; everything else is as it was
+                self._base.executescript(f"BEGIN IMMEDIATE; ALTER TABLE rollouts ADD COLUMN {TOKENS}; COMMIT;")
+            if version < SCHEMA:
                 self._base.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version={SCHEMA}; COMMIT;")
         except sqlite3.DatabaseError as error:
             raise StoreError(f"{path} is no ledger of forge: {error}; choose another workspace") from error
-        if version not in (0, SCHEMA):
+        if version > SCHEMA:
             self._base.close()
             raise StoreError(f"{path} has ledger schema {version}, this forge writes {SCHEMA}; choose another workspace")
 
@@ -148,9 +155,10 @@ class Ledger:
         body = trajectory.model_dump_json().encode()
         with self._write() as base:
             done = base.execute(
-                "INSERT INTO rollouts (step, task_id, sample, outcome, hash, payload, recorded) VALUES (?, ?, ?, ?, ?, ?, ?) "
+                "INSERT INTO rollouts (step, task_id, sample, outcome, hash, payload, recorded, tokens) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (step, task_id, sample) DO UPDATE SET outcome = excluded.outcome, hash = excluded.hash, "
-                "payload = excluded.payload, path = NULL, recorded = excluded.recorded WHERE rollouts.outcome = 'infra_error'",
+                "payload = excluded.payload, path = NULL, recorded = excluded.recorded, tokens = rollouts.tokens + excluded.tokens "
+                "WHERE rollouts.outcome = 'infra_error'",
                 (
                     trajectory.step,
                     trajectory.task_id,
@@ -159,6 +167,7 @@ class Ledger:
                     trajectory.content_hash(),
                     zlib.compress(body, 3),
                     self._now(),
+                    trajectory.tokens,
                 ),
             )
         return done.rowcount == 1
@@ -170,10 +179,19 @@ class Ledger:
         )
         return {RolloutKey(*row) for row in rows}
 
+    def results(self, step: str) -> list[Result]:
+        """How the rollouts of a step ended, by task and sample, without reading their trajectories."""
+        rows = self._read("SELECT task_id, sample, outcome FROM rollouts WHERE step = ? ORDER BY task_id, sample", (step,))
+        return [Result(task_id=row[0], sample=row[1], outcome=Outcome(row[2])) for row in rows]
+
     def outcomes(self, step: str | None = None) -> dict[str, int]:
         """Number of recorded rollouts by outcome, of one step or of all."""
         rows = self._read("SELECT outcome, COUNT(*) FROM rollouts WHERE ?1 IS NULL OR step = ?1 GROUP BY outcome ORDER BY outcome", (step,))
         return {Outcome(row[0]).value: row[1] for row in rows}
+
+    def tokens(self) -> int:
+        """Prompt and answer tokens of all recorded rollouts, those included that were masked and done again."""
+        return int(self._read("SELECT COALESCE(SUM(tokens), 0) FROM rollouts")[0][0])
 
     def steps(self) -> list[str]:
         """Steps that have rollouts, in the order of their first one."""
@@ -226,6 +244,22 @@ class Ledger:
     def rounds(self) -> list[RoundReport]:
         """The reports of all rounds, in order."""
         return [RoundReport.model_validate_json(row[0]) for row in self._read("SELECT body FROM rounds ORDER BY round")]
+
+    def decide(self, number: int, name: str, kind: type[R], make: Callable[[], tuple[Decision, R]]) -> R:
+        """What was decided under this name in this round; `make` is asked only when nothing was, and its answer recorded first."""
+        rows = self._read("SELECT content FROM decisions WHERE round = ? AND name = ?", (number, name))
+        if rows:
+            return kind.model_validate_json(rows[0][0])
+        decision, content = make()
+        with self._write() as base:
+            body = decision.model_copy(update={"round": number, "name": name}).model_dump_json()
+            base.execute("INSERT INTO decisions VALUES (?, ?, ?, ?, ?)", (number, name, body, content.model_dump_json(), self._now()))
+        return content
+
+    def decisions(self, number: int | None = None) -> list[Decision]:
+        """Every decision, or those of one round, in the order in which they were made."""
+        rows = self._read("SELECT body FROM decisions WHERE ?1 IS NULL OR round = ?1 ORDER BY rowid", (number,))
+        return [Decision.model_validate_json(row[0]) for row in rows]
 
     def promote(self, adapters: Mapping[str, str]) -> None:
         """Make these model ids the promoted ones of their stages, in one transaction; other stages keep theirs."""

@@ -25,6 +25,9 @@ from forge.store import atomic
 SCHEMA = 1
 """Version of the layout; a workspace of another version is refused, never converted in place."""
 
+MAY_CHANGE = ("ray", "serve", "sandbox", "workspace", "rounds.limit", "rounds.budget", "rounds.bootstrap_solves", "rounds.best_of")
+"""Keys of the configuration that may differ from one start in a workspace to the next."""
+
 
 class Workspace:
     """The paths of one workspace. `open` makes and locks it; the constructor alone only names paths."""
@@ -101,11 +104,11 @@ class Workspace:
         """Parquet file of one step's trajectories, once its phase is over."""
         return self.round(round_number) / "trajectories" / f"{step}.parquet"
 
-    def bind(self, config: Mapping[str, Any], *, may_change: Collection[str] = ("ray", "serve", "sandbox", "workspace")) -> bool:
+    def bind(self, config: Mapping[str, Any], *, may_change: Collection[str] = MAY_CHANGE) -> bool:
         """Tie the workspace to a configuration; true when it was already tied, that is on a second run.
 
-        Sections in `may_change` say how a run is carried out, not what it computes. Raises `ConfigError` when any
-        other key differs from the run that the workspace holds.
+        Sections and keys in `may_change` say how a run is carried out or how far it goes, not what it computes. Raises `ConfigError`
+        when any other key differs from the run that the workspace holds.
         """
         if not self.config.exists():
             atomic.write_text(self.config, yaml.safe_dump(dict(config), sort_keys=False))
@@ -113,7 +116,7 @@ class Workspace:
         before = dict(_flat(yaml.safe_load(self.config.read_text(encoding="utf-8"))))
         after = dict(_flat(config))
         different = [
-            key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key) and key.split(".")[0] not in may_change
+            key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key) and not _free(key, may_change)
         ]
         if different:
             key = different[0]
@@ -173,3 +176,8 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value
+
+
+def _free(key: str, may_change: Collection[str]) -> bool:
+    """Whether a dotted key is one of these, or lies in one of these sections."""
+    return any(f"{key}.".startswith(f"{free}.") for free in may_change)

@@ -79,10 +79,10 @@ def test_a_private_ray_serves_its_owner_alone_and_leaves_nothing_behind() -> Non
         sweep()
         assert folder.exists(), "a Ray whose owner lives is left alone"
         check_that_strangers_are_refused(private, config.port)
-        code = run_job(private.address, ["rounds.rtf=1"], lines.append, environment={}, headers=private.headers)
+        code = run_job(private.address, ["rounds.limt=1"], lines.append, environment={}, headers=private.headers)
         check_that_metrics_are_shown(private, config.port)
     assert code == 2
-    assert any("unknown config key 'rounds.rtf'; did you mean 'rounds.rft'?" in line for line in lines)
+    assert any("unknown config key 'rounds.limt'; did you mean 'rounds.limit'?" in line for line in lines)
     assert not folder.exists()
     left = [process for process in psutil.Process().children(recursive=True) if process.pid not in before]
     assert [process.cmdline() for process in left if process.status() != psutil.STATUS_ZOMBIE] == []

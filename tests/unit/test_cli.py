@@ -45,7 +45,7 @@ def commit(folder: Path) -> None:
             ["improve", "missing.yaml"],
             "there is no config missing.yaml; give a YAML file, or one that ships with forge: cluster.yaml, quickstart.yaml",
         ),
-        (["improve", "quickstart.yaml", "rounds.rtf=1"], "unknown config key 'rounds.rtf'; did you mean 'rounds.rft'?"),
+        (["improve", "quickstart.yaml", "rounds.limt=1"], "unknown config key 'rounds.limt'; did you mean 'rounds.limit'?"),
         (["improve", "quickstart.yaml", "--repo", "/nowhere"], "/nowhere is no folder; give --repo the path of a git repository"),
         (["report", "/nowhere"], "there is no report at /nowhere/report.json"),
         (["frobnicate"], "No such command 'frobnicate'"),
@@ -133,7 +133,7 @@ def test_repositories_of_the_command_line_join_those_of_the_config(tmp_path: Pat
 
 def test_a_config_travels_to_the_job_as_overrides() -> None:
     config = load(
-        [], ["bases.small.model=x/y", "bases.main.model=nano", "stages.review.base=small", "history.repos=['/a b']", "rounds.rft=1"]
+        [], ["bases.small.model=x/y", "bases.main.model=nano", "stages.review.base=small", "history.repos=['/a b']", "rounds.limit=1"]
     )
     carried = overrides_of(config.model_dump(mode="json", exclude_defaults=True))
     assert load([], carried) == config

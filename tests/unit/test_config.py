@@ -14,10 +14,10 @@ CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"
 
 
 def test_later_files_and_then_overrides_win(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("seed: 1\nrounds: {rft: 1, samples: 3}\n")
+    (tmp_path / "a.yaml").write_text("seed: 1\nrounds: {limit: 1, samples: 3, probe: 3}\n")
     (tmp_path / "b.yaml").write_text("rounds: {samples: 5}\n")
     config = load([tmp_path / "a.yaml", tmp_path / "b.yaml"], ["seed=7", "stages.review.rank=8"])
-    assert (config.seed, config.rounds.rft, config.rounds.samples, config.stage("review").rank) == (7, 1, 5, 8)
+    assert (config.seed, config.rounds.limit, config.rounds.samples, config.stage("review").rank) == (7, 1, 5, 8)
     assert config.stage("planning").rank is None
 
 
@@ -32,7 +32,7 @@ def test_shipped_configs_load_and_hold_deviations_only(path: Path) -> None:
 
 def test_a_resolved_config_reads_back_as_itself(tmp_path: Path) -> None:
     config = load(
-        [], ["rounds.rft=1", "history.repos=[/tmp/x]", "bases.small.model=other", "stages.review.base=small", "bases.main.model=nano"]
+        [], ["rounds.limit=1", "history.repos=[/tmp/x]", "bases.small.model=other", "stages.review.base=small", "bases.main.model=nano"]
     )
     (tmp_path / "resolved.yaml").write_text(dump(config))
     (tmp_path / "explained.yaml").write_text(explained(config))
@@ -41,15 +41,15 @@ def test_a_resolved_config_reads_back_as_itself(tmp_path: Path) -> None:
 
 
 def test_the_explained_config_says_what_a_key_means_and_what_its_default_was() -> None:
-    text = explained(load([], ["rounds.rft=1"]))
-    assert "  # Rejection-sampling rounds after the cold start.\n  rft: 1   # default: 2\n" in text
+    text = explained(load([], ["rounds.limit=1"]))
+    assert "  limit: 1   # default: 2\n" in text
 
 
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
         (["sed=1"], "unknown config key 'sed'; did you mean 'seed'?"),
-        (["rounds.rft=-1"], r"rounds\.rft: .*greater than or equal to 0 \(got -1\)"),
+        (["rounds.limit=-1"], r"rounds\.limit: .*greater than or equal to 0 \(got -1\)"),
         (["seed"], "'seed' is no override; write key=value"),
         (["seed=[1"], "the value of 'seed=\\[1' is not valid YAML"),
         (["stages.analysi.rank=4"], "stages.analysi: there is no such stage"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from forge.records import Example, FileEdit, Lineage, Message, Outcome, Task, Trajectory, Turn
-from forge.rounds.gate import decide
-from forge.rounds.select import leaked, retired, select, with_replay
+from forge.records import Example, FileEdit, Lineage, Message, Outcome, Task, Trajectory, Turn, Verdict
+from forge.rounds.gate import Regression, decide, look_again
+from forge.rounds.past import Tally
+from forge.rounds.select import leaked, select, with_replay
 
 
 def _task(name: str, side: str = "train", path: str = "a/b.py") -> Task:
@@ -16,13 +19,13 @@ def _task(name: str, side: str = "train", path: str = "a/b.py") -> Task:
     )  # fmt: skip
 
 
-def _trajectory(task: str, sample: int, outcome: Outcome, patch: str = "p", tokens: int = 3, repairs: int = 0) -> Trajectory:
+def _trajectory(task: str, sample: int, outcome: Outcome, patch: str = "p", tokens: int = 3, repairs: int = 0, **more: Any) -> Trajectory:
     shared = {"model_id": "m", "messages": (), "text": "x", "prompt_ids": (1,), "logprobs": (0.0,)}
     plan = Turn(stage="planning", completion_ids=(2,) * tokens, **shared)
     review = Turn(stage="review", completion_ids=(7,), choice_ids=(7, 8, 9), **shared)
     return Trajectory(
-        id=f"{task}-{sample}", task_id=task, repo="r", round=2, step="collect-1", sample=sample, seed=0, temperature=1.0,
-        turns=(plan, review), patch=patch, outcome=outcome, repairs=repairs,
+        id=f"{task}-{sample}", task_id=task, **{"repo": "r", **more}, round=2, step="collect-1", sample=sample, seed=0, temperature=1.0,
+        turns=(plan, review), patch="\n".join(f"+{line}" for line in patch.split()), outcome=outcome, repairs=repairs,
     )  # fmt: skip
 
 
@@ -42,7 +45,7 @@ def test_at_most_two_distinct_successes_a_task_are_kept_short_ones_first() -> No
     chosen = select(found, {"t": _task("t")}, keep_per_task=2)
     assert [len(row.completion_ids) for row in chosen.rows["planning"]] == [1, 4]
     assert (chosen.solved_tasks, chosen.kept) == (1, 2)
-    assert chosen.dropped == {"same patch": 1, "over keep_per_task": 1, "infra_error": 1, "failed": 0}
+    assert chosen.dropped == {"like another success": 1, "over keep_per_task": 1, "infra_error": 1, "over repository_share": 0, "failed": 0}
 
 
 def test_failures_teach_review_alone_and_never_outnumber_successes() -> None:
@@ -51,16 +54,6 @@ def test_failures_teach_review_alone_and_never_outnumber_successes() -> None:
     rows = select(found, tasks, keep_per_task=2).rows
     assert [row.completion for row in rows["review"]] == ["yes", "no"]
     assert len(rows["planning"]) == 1
-
-
-def test_a_task_retires_by_the_last_step_that_sampled_it() -> None:
-    first = [_trajectory(task, sample, Outcome.SOLVED) for task in "abc" for sample in range(2)]
-    first[3] = _trajectory("b", 1, Outcome.FAILED)
-    second = [_trajectory("c", 0, Outcome.FAILED), _trajectory("d", 0, Outcome.SOLVED)]
-    assert retired([first], 1.0) == {"a", "c"}
-    assert retired([first], 0.5) == {"a", "b", "c"}
-    assert retired([first, second], 1.0) == {"a", "d"}
-    assert retired([], 1.0) == set()
 
 
 def test_a_heldout_trajectory_is_refused_as_training_data() -> None:
@@ -96,11 +89,63 @@ def _results(solved: int, total: int = 100) -> dict[str, bool]:
 
 
 def test_gate_keeps_old_adapters_when_the_candidate_is_significantly_worse() -> None:
-    gate = decide(_results(60), _results(40), 0.05)
-    assert not gate.promote and "worse" in gate.reason and gate.paired.p < 0.05
+    gate = decide(_results(60), _results(40), 0.05, second_look=True)
+    assert gate.choice == "keep" and gate.why.startswith("worse") and gate.figures["p"] < 0.05
+    assert len(gate.lost) == 20
 
 
 def test_gate_promotes_when_the_difference_is_noise_and_says_better_only_with_evidence() -> None:
     assert decide(_results(60), _results(58), 0.05).promote
-    assert decide(_results(60), _results(61), 0.05).reason.startswith("not worse")
-    assert decide(_results(40), _results(60), 0.05).reason.startswith("better")
+    assert decide(_results(60), _results(61), 0.05, second_look=True).why.startswith("not worse")
+    assert decide(_results(40), _results(60), 0.05, second_look=True).why.startswith("better")
+
+
+def test_gate_asks_for_a_second_look_only_where_it_looks_worse_and_nothing_proves_it() -> None:
+    doubt = decide(_results(60), _results(58), 0.05, second_look=True)
+    assert doubt.choice == "doubt" and not doubt.promote and "t58, t59" in doubt.why
+    assert decide(_results(60), _results(60), 0.05, second_look=True).choice == "promote"
+
+
+def _tallies(solved: int, total: int = 100, of: int = 3) -> dict[str, Tally]:
+    return {f"t{i}": Tally(solved=of if i < solved else 0, graded=of) for i in range(total)}
+
+
+def test_a_second_look_promotes_what_is_as_good_and_keeps_the_old_when_it_still_looks_worse() -> None:
+    assert look_again(_tallies(60), _tallies(60), 0.05).promote
+    kept = look_again(_tallies(60), _tallies(57), 0.05)
+    assert kept.choice == "keep" and kept.why.startswith("still looks worse: -3.0 points")
+    assert look_again(_tallies(60), _tallies(40), 0.05).why.startswith("worse")
+
+
+def test_gate_refuses_a_round_that_forgets_what_was_solved_but_not_for_a_lost_task_or_two() -> None:
+    lost = tuple(f"t{i}" for i in range(8))
+    refused = decide(_results(60), _results(70), 0.05, regression=Regression(tasks=20, lost=lost))
+    assert refused.choice == "keep" and "8 of 20" in refused.why and "t0, t1, t2, t3, t4 and 3 more" in refused.why
+    assert decide(_results(60), _results(70), 0.05, regression=Regression(tasks=20, lost=lost[:2])).promote
+
+
+def test_successes_with_the_same_plan_and_almost_the_same_lines_are_one() -> None:
+    line = "total=sum(value.amount_of_money_in_euros_for_value_in_all_values_of_the_year)"
+    found = [
+        _trajectory("t", 0, Outcome.SOLVED, line),
+        _trajectory("t", 1, Outcome.SOLVED, f"{line}1"),
+        _trajectory("t", 2, Outcome.SOLVED, "other"),
+    ]
+    assert select(found, {"t": _task("t")}, keep_per_task=3).dropped["like another success"] == 1
+
+
+def test_one_repository_of_several_does_not_crowd_out_the_others() -> None:
+    tasks = {name: _task(name) for name in "abcdefg"}
+    found = [_trajectory(name, 0, Outcome.SOLVED, repo="large" if name in "abcdef" else "small") for name in tasks]
+    chosen = select(found, tasks, keep_per_task=2, repository_share=0.75)
+    assert (chosen.kept, chosen.dropped["over repository_share"]) == (4, 3)
+    alone = select(found[:6], tasks, keep_per_task=2, repository_share=0.75)
+    assert (alone.kept, alone.dropped["over repository_share"]) == (6, 0)
+
+
+def test_a_success_whose_grade_is_flagged_teaches_nothing() -> None:
+    flagged = _trajectory("a", 0, Outcome.SOLVED).model_copy(
+        update={"verdict": Verdict(passed=True, reason="", flags=("reads its caller",))}
+    )
+    chosen = select([flagged, _trajectory("b", 0, Outcome.SOLVED)], {name: _task(name) for name in "ab"}, keep_per_task=2)
+    assert (chosen.solved_tasks, chosen.dropped["flagged"]) == (1, 1)

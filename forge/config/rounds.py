@@ -1,0 +1,74 @@
+"""Rounds: what each one samples, keeps and costs, and when the loop changes course."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from forge.config.section import Section
+
+
+class BudgetConfig(Section):
+    """What a run may cost in all; a round that has begun is finished. Nothing is limited unless it is given."""
+
+    wall_s: float | None = Field(None, gt=0)
+    """Seconds of all phases together, those of earlier starts counted in."""
+    tokens: int | None = Field(None, ge=1)
+    """Prompt and answer tokens of all rollouts."""
+    gpu_hours: float | None = Field(None, gt=0)
+    """GPUs held by serving and training, times hours."""
+    money: float | None = Field(None, gt=0)
+    """GPU hours at `gpu_hour_price` and a teacher's tokens at its prices, in whatever currency."""
+    gpu_hour_price: float = Field(0.0, ge=0)
+    """Money for one GPU for an hour."""
+
+
+class RoundsConfig(Section):
+    """The loop after the cold start."""
+
+    limit: int = Field(2, ge=0)
+    """Rounds after the cold start at most; the loop stops earlier when it has run out of levers or of budget."""
+    samples: int = Field(6, ge=1)
+    """Trajectories sampled for each training task and round, on average."""
+    probe: int = Field(3, ge=1)
+    """Samples of each task before the rest are shared out: to tasks solved sometimes first, up to twice `samples` each."""
+    temperature: float = Field(0.8, gt=0.0, le=2.0)
+    """Of sampled rollouts; evaluations are greedy."""
+    keep_per_task: int = Field(2, ge=1)
+    """Distinct successes kept a task (SWE-Gym: 2 beat all)."""
+    repository_share: float = Field(0.6, gt=0.0, le=1.0)
+    """Share of the kept successes that one repository may give where there are several."""
+    fresh_tasks: int | None = Field(None, ge=1)
+    """Training tasks that each round takes on beside those left from earlier rounds; the first takes on all when not given."""
+    retire: float = Field(1.0, gt=0.0, le=1.0)
+    """Training tasks solved by at least this share of a round's samples are not sampled again; they stay in the rows."""
+    patience: int = Field(2, ge=1)
+    """Rounds that a task may go unsolved before it waits as many rounds."""
+    regression: int = Field(0, ge=0)
+    """Retired training tasks that are evaluated beside the held-out ones: what was solved is to stay solved."""
+    replay: float = Field(0.15, ge=0.0, le=1.0)
+    """Mined rows added, as a share of the rows from rollouts."""
+    max_p: float = Field(0.05, gt=0.0, lt=1.0)
+    """Level of the paired tests: below it a round is proven better, or worse and refused."""
+    second_look: int = Field(2, ge=0)
+    """Further samples of each held-out task, for the old and the new adapters, when a round looks worse and no test says so."""
+    bootstrap_solves: int = Field(100, ge=0)
+    """Different training tasks that the agent must have solved by itself before it is trained on its own answers."""
+    plateau: int = Field(2, ge=1)
+    """Rounds that may pass without a proven gain before the loop changes something."""
+    more_tasks: int = Field(0, ge=0)
+    """Further training tasks that are proven and taken on when the rounds gain nothing any more; 0 leaves this lever out."""
+    most_samples: int = Field(12, ge=1)
+    """Samples a task may come to when the rounds gain nothing any more."""
+    preference_pairs: int = Field(50, ge=0)
+    """Pairs of a solved and a failed answer that a stage needs before a DPO round trains it; 0 leaves DPO rounds out."""
+    best_of: int = Field(0, ge=0)
+    """Answers sampled for each held-out task when the rounds are over, to measure what choosing by review is worth; 0 leaves it out."""
+    budget: BudgetConfig = BudgetConfig()
+
+    @model_validator(mode="after")
+    def _ranges(self) -> RoundsConfig:
+        if self.probe > self.samples:
+            raise ValueError(f"probe={self.probe} exceeds samples={self.samples}; lower the one or raise the other")
+        if self.most_samples < self.samples:
+            raise ValueError(f"most_samples={self.most_samples} is below samples={self.samples}; raise it")
+        return self

@@ -1,0 +1,117 @@
+"""What the ledger says about the rounds so far, as the decisions read it: results, not trajectories."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Protocol
+
+from forge.records import Decision, Outcome, Record, Result, RoundPlan, RoundReport, Spent
+
+
+class Book(Protocol):
+    """The part of the ledger that decisions are made from."""
+
+    def rounds(self) -> list[RoundReport]:
+        """The reports of all finished rounds, in order."""
+
+    def results(self, step: str) -> list[Result]:
+        """How the rollouts of a step ended."""
+
+    def is_done(self, step: str) -> bool:
+        """Whether a step has all its rollouts."""
+
+    def decisions(self, number: int | None = None) -> list[Decision]:
+        """What was decided, of one round or of all."""
+
+
+class Tally(Record):
+    """Graded rollouts of one task in one round."""
+
+    solved: int
+    graded: int
+
+
+class Past(Record):
+    """The rounds so far. Held-out results are by step name, tallies of sampled training tasks by round."""
+
+    rounds: tuple[RoundReport, ...]
+    heldout: dict[str, dict[str, bool]]
+    tallies: dict[int, dict[str, Tally]]
+    again: dict[str, dict[str, Tally]] = {}
+    """Held-out tasks of steps that were looked at again: all their rollouts, the greedy ones included."""
+    refused: tuple[int, ...] = ()
+    """Rounds whose training was refused for want of own solves."""
+    spent: Spent = Spent()
+
+    @property
+    def next_round(self) -> int:
+        return self.rounds[-1].round + 1 if self.rounds else 0
+
+    @property
+    def plans(self) -> list[RoundPlan]:
+        return [report.plan for report in self.rounds if report.plan is not None]
+
+    def promoted(self, after: int | None = None) -> str | None:
+        """Name of the step whose adapters were promoted after a round (now, when not given); `None` before the first."""
+        names = [
+            report.step.name
+            for report in self.rounds
+            if report.step is not None and report.step.promoted and report.round >= 1 and (after is None or report.round <= after)
+        ]
+        return names[-1] if names else None
+
+    def own_solves(self) -> int:
+        """Different training tasks that the agent solved by itself in any round."""
+        return len({task for tally in self.tallies.values() for task, counted in tally.items() if counted.solved})
+
+
+def past_of(book: Book, heldout: Collection[str], steps: Callable[[int], Collection[str]], spent: Spent) -> Past:
+    """The past of a run; `heldout` are task ids, `steps` names what a round's own rollouts of training tasks are recorded under."""
+    rounds = book.rounds()
+    results: dict[str, dict[str, bool]] = {}
+    again: dict[str, dict[str, Tally]] = {}
+    for report in rounds:
+        if report.step is not None:
+            name = report.step.name
+            greedy = [r for r in book.results(f"evaluate-{name}") if r.task_id in heldout]
+            results[name] = solved(greedy)
+            if book.is_done(second_look(name)):  # half of a second look would be another one
+                again[name] = tally([*greedy, *book.results(second_look(name))])
+    last = rounds[-1].round if rounds else 0
+    tallies = {number: tally(r for step in steps(number) for r in book.results(step)) for number in range(2, last + 2)}
+    refused = tuple(decision.round for decision in book.decisions() if decision.name == "bootstrap" and decision.choice == "refused")
+    return Past(
+        rounds=tuple(rounds),
+        heldout=results,
+        again=again,
+        tallies={number: found for number, found in tallies.items() if found},
+        refused=refused,
+        spent=spent,
+    )
+
+
+def second_look(step: str) -> str:
+    """The step of further rollouts of held-out tasks by an evaluated step's adapters."""
+    return f"again-{step}"
+
+
+def solved(results: Iterable[Result]) -> dict[str, bool]:
+    """Whether each task was solved by its one greedy rollout; infrastructure errors are masked."""
+    return {r.task_id: r.outcome is Outcome.SOLVED for r in results if r.outcome is not Outcome.INFRA_ERROR}
+
+
+def tally(results: Iterable[Result]) -> dict[str, Tally]:
+    """Graded rollouts by task; infrastructure errors are masked, agent errors count as not solved."""
+    graded: Counter[str] = Counter()
+    won: Counter[str] = Counter()
+    for result in results:
+        if result.outcome is not Outcome.INFRA_ERROR:
+            graded[result.task_id] += 1
+            won[result.task_id] += result.outcome is Outcome.SOLVED
+    return {task: Tally(solved=won[task], graded=count) for task, count in graded.items()}
+
+
+def rates(tallies: Mapping[str, Tally]) -> dict[str, float]:
+    """Share of graded rollouts that solved each task."""
+    return {task: counted.solved / counted.graded for task, counted in tallies.items()}

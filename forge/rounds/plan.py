@@ -1,0 +1,93 @@
+"""What the next round does: one pure function of the past, and the plan in words for whoever asks before it runs."""
+
+from __future__ import annotations
+
+from forge.config import BudgetConfig, RoundsConfig
+from forge.records import Decision, RoundPlan, Spent
+from forge.rounds import plateau
+from forge.rounds.bootstrap import self_training
+from forge.rounds.past import Past
+from forge.rounds.plateau import Stock
+
+
+class Means(Stock):
+    """What the next round could use."""
+
+    tasks: int
+    """Training tasks that are proven."""
+    teacher: bool = False
+
+
+def next_plan(past: Past, means: Means, rounds: RoundsConfig) -> tuple[Decision, RoundPlan]:
+    """The plan of the round after the last one, `stop` when there is to be none, and why."""
+    number = past.next_round
+    if number <= 1:
+        return _decided(RoundPlan(round=1, kind="cold-start"), "the first adapters learn from mined commits")
+    if over := overspent(past.spent, rounds.budget):
+        return _decided(RoundPlan(round=number, kind="stop"), over)
+    if number > rounds.limit + 1:
+        return _decided(RoundPlan(round=number, kind="stop"), f"all {rounds.limit} rounds after the cold start are done")
+    if number - 1 in past.refused and self_training(past, rounds.bootstrap_solves).choice == "refused":
+        if means.teacher:
+            return _decided(_plan(past, means, rounds, kind="teacher"), "too few own solves to learn from, so the teacher shows how")
+        return _decided(RoundPlan(round=number, kind="stop"), "too few own solves to learn from, and there is no teacher")
+    progress = plateau.progress(past, rounds)
+    if progress.choice == "learning":
+        return _decided(_plan(past, means, rounds), progress.why)
+    lever = plateau.next_lever(past, means, rounds)
+    if lever is None:
+        tried = ", ".join(dict.fromkeys(plateau.levers_since_gain(past).values())) or "no lever is configured"
+        return _decided(RoundPlan(round=number, kind="stop"), f"{progress.why}; tried: {tried}")
+    return _decided(_plan(past, means, rounds, kind="dpo" if lever == plateau.DPO else "rft", lever=lever), progress.why)
+
+
+def overspent(spent: Spent, budget: BudgetConfig) -> str:
+    """Which budget is used up, in a sentence; empty when none is."""
+    for name, unit in (("wall_s", "s"), ("tokens", "tokens"), ("gpu_hours", "GPU hours"), ("money", "in money")):
+        limit, used = getattr(budget, name), getattr(spent, name)
+        if limit is not None and used >= limit:
+            return f"the budget rounds.budget.{name} of {limit:,g} {unit} is used up: {used:,.0f}"
+    return ""
+
+
+def in_words(plan: RoundPlan, why: str) -> str:
+    """The plan as a person reads it, one line."""
+    lever = f", pulling a lever: {plan.lever}" if plan.lever else ""
+    match plan.kind:
+        case "cold-start":
+            what = "train every stage on mined commits"
+        case "rft":
+            what = f"sample {plan.tasks} training tasks {plan.samples} times each ({plan.probe} as a probe), train on what was solved"
+        case "dpo":
+            what = "train on pairs of a solved and a failed answer, from the promoted adapters on"
+        case "teacher":
+            what = f"let the teacher act on {plan.tasks} training tasks, train on what it solved"
+        case "stop":
+            return f"no further round: {why}"
+    return f"round {plan.round}, {plan.name}: {what}{lever} ({why})"
+
+
+def _plan(past: Past, means: Means, rounds: RoundsConfig, kind: str = "rft", lever: str = "") -> RoundPlan:
+    """A round that goes on from the last one, with more of what the lever says."""
+    number = past.next_round
+    before = [plan for plan in past.plans if plan.kind in ("rft", "teacher")]
+    samples = before[-1].samples if before and before[-1].kind == "rft" else rounds.samples
+    fresh = rounds.fresh_tasks or means.tasks
+    tasks = min(means.tasks, (before[-1].tasks if before else 0) + fresh)
+    if number - 1 in past.refused:
+        tasks = before[-1].tasks if before else tasks
+    if lever == plateau.FRESH:
+        tasks = means.tasks
+    elif lever == plateau.MORE_TASKS:
+        tasks = means.tasks + rounds.more_tasks
+    elif lever == plateau.MORE_SAMPLES:
+        samples = min(rounds.most_samples, 2 * samples)
+    if kind == "teacher":
+        samples = 1  # the same question has the same answer
+    shared = {"round": number, "tasks": tasks, "probe": min(rounds.probe, samples), "samples": samples, "temperature": rounds.temperature}
+    return RoundPlan.model_validate({**shared, "kind": kind, "lever": lever})
+
+
+def _decided(plan: RoundPlan, why: str) -> tuple[Decision, RoundPlan]:
+    choice = plan.kind + (f" with {plan.lever}" if plan.lever and plan.lever != plan.kind else "")
+    return Decision(round=plan.round, name="plan", choice=choice, why=why), plan
