@@ -18,6 +18,7 @@ from rich.console import Console
 
 import forge
 from forge import config as configuration
+from forge.config import ForgeConfig
 from forge.errors import ConfigError, ForgeError
 from forge.observe import logs
 from forge.observe.screen import Screen
@@ -84,6 +85,7 @@ def improve(
     arguments: Arguments = None,
     repo: Annotated[list[str] | None, typer.Option(help="A git repository to mine beside the practice ones; may be repeated.")] = None,
     address: Annotated[str | None, typer.Option(help="Dashboard of a running Ray, such as http://127.0.0.1:8265.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what the next round would do, and why; run nothing.")] = False,
 ) -> int:
     """Run the whole loop of CONFIG: mine, train, serve, roll out, grade, retrain, report.
 
@@ -95,6 +97,8 @@ def improve(
     logs.set_up("WARNING")
     paths, overrides = split(arguments or [])
     config = configuration.load(paths, [*overrides, *_repos(paths, overrides, repo or [])])
+    if plan:
+        return _say_plan(config)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sweep()
     preflight.check(config, local_ray=address is None)
@@ -181,6 +185,24 @@ def _config_file(argument: str) -> Path:
             return folder / path.name
     known = sorted(file.name for folder in shipped if folder.is_dir() for file in folder.glob("*.yaml"))
     raise ConfigError(f"there is no config {argument}; give a YAML file, or one that ships with forge: {', '.join(known)}")
+
+
+def _say_plan(config: ForgeConfig) -> int:
+    """Print the next round's plan, from the workspace's ledger if it has one."""
+    from forge.rounds.plan import in_words
+    from forge.store.ledger import Ledger
+    from forge.store.workspace import Workspace
+    from jobs.outlook import outlook
+
+    workspace = Workspace(config.workspace_path)
+    if not workspace.ledger.exists():
+        print(f"{workspace.root} has no run yet: repositories, tasks and mined rows are made, the bare base is evaluated, then round 1")
+        print("trains every stage on mined commits")
+        return 0
+    with Ledger(workspace.ledger) as ledger:
+        decision, plan = outlook(config, workspace, ledger)
+    print(in_words(plan, decision.why))
+    return 0
 
 
 def _repos(paths: Sequence[Path], overrides: Sequence[str], repos: Sequence[str]) -> list[str]:

@@ -31,9 +31,12 @@ class RunContext:
         self.bases: Mapping[str, Path] = {name: base_folder(base) for name, base in config.bases.items()}
 
     @contextmanager
-    def phase(self, name: str, what: str) -> Iterator[PhaseProgress]:
-        """A phase on the screen and, as running, in the ledger; whoever opens it marks it as finished."""
-        self.ledger.start_phase(name)
+    def phase(self, name: str, what: str, rollouts: int = 0) -> Iterator[PhaseProgress]:
+        """A phase on the screen and, as running, in the ledger; whoever opens it marks it as finished.
+
+        `rollouts` are those that it will have in all, for whoever looks at the ledger meanwhile.
+        """
+        self.ledger.start_phase(name, {"what": what, **({"rollouts": rollouts} if rollouts else {})})
         with self.progress.phase(name, what) as phase:
             yield phase
         self.ledger.touch_phase(name)

@@ -44,7 +44,7 @@ class RolloutSteps:
             return
         recorded = run.ledger.recorded(step, infra_errors=False)
         todo = [a for a in assignments if (step, a.task.id, a.sample) not in recorded]
-        with run.phase(step, what) as phase:
+        with run.phase(step, what, rollouts=len(assignments)) as phase:
             phase.now("the endpoint loads its adapters")
             urls = self._serving.serve(candidates)
             if candidates:

@@ -11,9 +11,12 @@ import psutil
 
 import forge
 from forge.evals import summary
+from forge.evals.best_of_n import best_of_n
 from forge.evals.steps import solved_by_task
 from forge.evals.summary import BaseNote, RunSummary
 from forge.records import AdapterRef, Trajectory
+from forge.rounds.machine import choosing
+from forge.rounds.spent import spent_of
 from forge.training.base import weights_sha256
 from jobs.context import RunContext
 from jobs.loop import Loop
@@ -64,6 +67,10 @@ def summarise(loop: Loop) -> RunSummary:
         rounds=tuple(rounds),
         lineage=tuple(_told(run.workspace.root, ref) for ref in run.adapters.promoted().values()),
         stories=summary.choose_stories(last, {task.id: task for task in loop.taskset.tasks}),
+        decisions=tuple(run.ledger.decisions()),
+        outlook=loop.rounds.outlook,
+        spent=spent_of(run.ledger, run.config),
+        best_of=best_of_n(everything.get(choosing(loop.rounds.promoted or ""), ()), seed=run.config.seed),
     )
 
 

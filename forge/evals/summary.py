@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
+from forge.evals.best_of_n import BestOfN
 from forge.evals.intervals import wilson
 from forge.evals.paired import Paired, compare
 from forge.evals.steps import solved_by_task
-from forge.records import AdapterRef, Outcome, Record, RoundReport, StepReport, Task, Trajectory
+from forge.records import AdapterRef, Decision, Outcome, Record, RoundReport, Spent, StepReport, Task, Trajectory
 
 StoryKind = Literal["success", "failure", "turned round"]
 
@@ -97,6 +98,13 @@ class RunSummary(Record):
     lineage: tuple[AdapterRef, ...] = ()
     """The promoted adapter of each stage."""
     stories: tuple[Story, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    """Everything that was decided, in order, with the evidence."""
+    outlook: str = ""
+    """What a further round would do, or why there is none."""
+    spent: Spent = Spent()
+    best_of: BestOfN | None = None
+    """Several answers to each held-out task by the promoted adapters, one chosen by review."""
 
 
 def promoted_steps(steps: Sequence[StepReport]) -> list[StepReport]:

@@ -79,6 +79,13 @@ class Rounds:
     def __init__(self, config: ForgeConfig, ledger: Ledger, adapters: FolderAdapterStore, tracker: Tracker, hands: Hands) -> None:
         self._config, self._rounds = config, config.rounds
         self._ledger, self._adapters, self._tracker, self._hands = ledger, adapters, tracker, hands
+        self.outlook = ""
+        """What the last plan was, in words."""
+
+    @property
+    def promoted(self) -> str | None:
+        """Name of the step whose adapters are promoted."""
+        return self._past.promoted()
 
     def carry_out(self) -> None:
         """Baseline, cold start and rounds, up to the plan that says stop."""
@@ -88,8 +95,9 @@ class Rounds:
         while True:
             plan = self.plan()
             if plan.kind == "stop":
-                return
+                break
             self._round(plan)
+        self._choose_among()
 
     def plan(self) -> RoundPlan:
         """The next round's plan; decided once. A plan to stop is decided anew each time: limits and budgets may have been raised."""
@@ -99,13 +107,25 @@ class Rounds:
                 self._look_again(name, self._past.next_round)
             self.__dict__.pop("_past", None)
         decision, plan = next_plan(self._past, self._means(), self._rounds)
-        if plan.kind == "stop":
-            self._hands.say(f"  {in_words(plan, decision.why)}")
-            return plan
-        plan = self._ledger.decide(plan.round, "plan", RoundPlan, lambda: (decision, plan))
-        why = next(d.why for d in self._ledger.decisions(plan.round) if d.name == "plan")
-        self._hands.say(f"  {in_words(plan, why)}")
+        if plan.kind != "stop":
+            plan = self._ledger.decide(plan.round, "plan", RoundPlan, lambda: (decision, plan))
+            decision = next(d for d in self._ledger.decisions(plan.round) if d.name == "plan")
+        self.outlook = in_words(plan, decision.why)
+        self._hands.say(f"  {self.outlook}")
         return plan
+
+    def _choose_among(self) -> None:
+        """Several answers to each held-out task by the promoted adapters, for what choosing by review is worth."""
+        name = self._past.promoted()
+        if self._rounds.best_of < 2 or name is None:
+            return
+        step, number = choosing(name), self._past.next_round - 1
+        asked = [
+            self._sample(task, step, number, sample, self._rounds.temperature, self._models())
+            for task in self._hands.side("heldout")
+            for sample in range(self._rounds.best_of)
+        ]
+        self._hands.roll_out(step, number, asked, f"{self._rounds.best_of} answers to each held-out task, by {name}")
 
     # States
 
@@ -346,6 +366,11 @@ class Rounds:
 def collecting(number: int) -> tuple[str, str]:
     """Steps of a round's own rollouts of training tasks: the probe and the rest."""
     return f"probe-{number - 1}", f"collect-{number - 1}"
+
+
+def choosing(name: str) -> str:
+    """The step of several answers to each held-out task by the adapters that were promoted after an evaluated step."""
+    return f"choose-{name}"
 
 
 def teaching(number: int) -> tuple[str, str]:

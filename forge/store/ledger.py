@@ -105,15 +105,16 @@ class Ledger:
 
     # Phases
 
-    def start_phase(self, name: str) -> None:
-        """Mark a phase as running. A phase that was running when the driver died keeps the time it had spent."""
+    def start_phase(self, name: str, detail: Mapping[str, Any] | None = None) -> None:
+        """Mark a phase as running, with what is known of it so far (JSON). A phase that was running when the driver died keeps the time
+        it had spent."""
         with self._write() as base:
             now = self._now()
             base.execute(
-                "INSERT INTO phases (name, state, started, touched) VALUES (?, 'running', ?, ?) ON CONFLICT (name) DO UPDATE SET "
-                "spent_s = spent_s + touched - started, state = 'running', started = excluded.started, touched = excluded.touched, "
-                "runs = runs + 1",
-                (name, now, now),
+                "INSERT INTO phases (name, state, started, touched, detail) VALUES (?, 'running', ?, ?, ?) "
+                "ON CONFLICT (name) DO UPDATE SET spent_s = spent_s + touched - started, state = 'running', "
+                "started = excluded.started, touched = excluded.touched, detail = excluded.detail, runs = runs + 1",
+                (name, now, now, json.dumps(dict(detail or {}))),
             )
 
     def touch_phase(self, name: str) -> None:

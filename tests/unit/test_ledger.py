@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from forge.errors import StoreError
-from forge.records import Interval, Outcome, RoundReport, StepReport, Trajectory, Turn, Verdict
+from forge.records import Decision, Interval, Outcome, RoundPlan, RoundReport, StepReport, Trajectory, Turn, Verdict
 from forge.store.ledger import Ledger, RolloutKey
 
 
@@ -158,3 +159,32 @@ def test_a_ledger_of_another_schema_or_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("not a database, but long enough to be looked at " * 30)
     with pytest.raises(StoreError, match="no ledger of forge"):
         Ledger(tmp_path / "text.db")
+
+
+def test_a_ledger_of_the_first_schema_is_gone_on_with(tmp_path: Path) -> None:
+    """It had no decisions and counted no tokens; everything else stays as it was."""
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        ledger.start_phase("tasks")
+    with sqlite3.connect(tmp_path / "ledger.db") as base:
+        base.executescript("DROP TABLE decisions; ALTER TABLE rollouts DROP COLUMN tokens; PRAGMA user_version=1;")
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        assert [phase.name for phase in ledger.phases()] == ["tasks"]
+        assert (ledger.tokens(), ledger.decisions()) == (0, [])
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        assert ledger.tokens() == 0
+
+
+def test_what_was_decided_first_stays_and_is_not_asked_for_again(tmp_path: Path) -> None:
+    asked = []
+
+    def decide(samples: int) -> tuple[Decision, RoundPlan]:
+        asked.append(samples)
+        return Decision(round=0, name="", choice="rft", why="because"), RoundPlan(round=2, kind="rft", samples=samples)
+
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        assert ledger.decide(2, "plan", RoundPlan, lambda: decide(3)).samples == 3
+        assert ledger.decide(2, "plan", RoundPlan, lambda: decide(4)).samples == 3
+        assert ledger.decide(3, "plan", RoundPlan, lambda: decide(5)).samples == 5
+        assert [(d.round, d.name, d.why) for d in ledger.decisions()] == [(2, "plan", "because"), (3, "plan", "because")]
+        assert len(ledger.decisions(3)) == 1
+    assert asked == [3, 5]
