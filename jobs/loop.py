@@ -18,8 +18,9 @@ from forge.observe.progress import Progress
 from forge.records import STAGES, AdapterRef, Example, Preference, RoundPlan, RoundReport, Task, Trajectory
 from forge.rollouts.rollout import Assignment
 from forge.rollouts.tree import TaskTree
+from forge.rounds.hands import Rows
 from forge.rounds.lend import lent
-from forge.rounds.machine import Rounds, Rows
+from forge.rounds.machine import Rounds
 from forge.rounds.select import leaked
 from forge.seams import TrainJob
 from forge.store.parquet import read_examples, write_records
@@ -82,7 +83,7 @@ class Loop:
         ids = {task.id for task in self.side(side)}
         return [t for t in self.run.ledger.trajectories(f"evaluate-{name}") if t.task_id in ids]
 
-    # `forge.rounds.machine.Hands`
+    # `forge.rounds.hands.Hands`
 
     def side(self, side: str) -> list[Task]:
         return [task for task in self.taskset.tasks if task.side == side]

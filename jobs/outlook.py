@@ -5,7 +5,7 @@ from __future__ import annotations
 from forge.config import ForgeConfig
 from forge.records import Decision, RoundPlan, Task
 from forge.rounds import pairs
-from forge.rounds.machine import collecting, teaching
+from forge.rounds.names import collecting, teaching
 from forge.rounds.past import Past, past_of
 from forge.rounds.plan import Means, next_plan
 from forge.rounds.spent import spent_of
@@ -20,7 +20,7 @@ def outlook(config: ForgeConfig, workspace: Workspace, ledger: Ledger) -> tuple[
     A doubt that a run would look at again is not looked at here, so a run may come to another plan.
     """
     tasks = tasks_of(workspace)
-    past = past_of(ledger, {task.id for task in tasks if task.side == "heldout"}, collecting, spent_of(ledger, config))
+    past = past_of(ledger, {task.id for task in tasks if task.side == "heldout"}, spent_of(ledger, config))
     under_way = [decision for decision in ledger.decisions(past.next_round) if decision.name == "plan"]
     decision, plan = next_plan(past, means_of(config, past, tasks, ledger), config.rounds)
     if under_way:
@@ -34,7 +34,7 @@ def means_of(config: ForgeConfig, past: Past, tasks: list[Task], ledger: Ledger)
     taken = max((plan.tasks for plan in past.plans), default=0)
     stock: dict[str, int] = {}
     if len(past.rounds) > 1 + config.rounds.plateau:
-        steps = [step for number in range(2, past.next_round + 1) for step in (*collecting(number), *teaching(number))]
+        steps = [step for number in range(2, past.next_round + 1) for step in (*collecting(number), teaching(number))]
         trajectories = (t for step in steps for t in ledger.trajectories(step))
         found = pairs.preferences(trajectories, train, keep_per_task=config.rounds.keep_per_task)
         stock = {stage: len(rows) for stage, rows in found.items()}

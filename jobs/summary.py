@@ -15,7 +15,7 @@ from forge.evals.best_of_n import best_of_n
 from forge.evals.steps import solved_by_task
 from forge.evals.summary import BaseNote, RunSummary
 from forge.records import AdapterRef, Trajectory
-from forge.rounds.machine import choosing
+from forge.rounds.names import choosing
 from forge.rounds.spent import spent_of
 from forge.training.base import weights_sha256
 from jobs.context import RunContext

@@ -18,7 +18,7 @@ from forge.config.mining import (
     SplitConfig,
 )
 from forge.config.models import BaseModelConfig, DpoConfig, ServeConfig, StageConfig, SweepConfig, TrainingConfig
-from forge.config.rounds import BudgetConfig, RoundsConfig
+from forge.config.rounds import BudgetConfig, RoundsConfig, ScaffoldConfig
 from forge.config.run import AgentConfig, ForgeConfig, RayConfig, SandboxConfig
 from forge.config.section import Section
 from forge.config.sources import HistoryConfig, InjectConfig, PracticeConfig, TasksConfig, TeacherConfig
@@ -44,6 +44,7 @@ __all__ = [
     "RayConfig",
     "RoundsConfig",
     "SandboxConfig",
+    "ScaffoldConfig",
     "Section",
     "ServeConfig",
     "SplitConfig",

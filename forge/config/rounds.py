@@ -22,6 +22,23 @@ class BudgetConfig(Section):
     """Money for one GPU for an hour."""
 
 
+class ScaffoldConfig(Section):
+    """Rounds that search the agent's own settings instead of training: how much it looks at, how often it tries again, and how boldly."""
+
+    trials: int = Field(0, ge=0)
+    """Settings tried in such a round, the ones in use included; 0 leaves these rounds out."""
+    tasks: int = Field(60, ge=1)
+    """Training tasks that each of them is tried on."""
+    every: int = Field(2, ge=1)
+    """Training rounds between two of them."""
+
+    @model_validator(mode="after")
+    def _something_to_compare(self) -> ScaffoldConfig:
+        if self.trials == 1:
+            raise ValueError("trials=1 would try what is in use alone; give 2 or more, or 0 to leave the search out")
+        return self
+
+
 class RoundsConfig(Section):
     """The loop after the cold start."""
 
@@ -63,6 +80,7 @@ class RoundsConfig(Section):
     """Pairs of a solved and a failed answer that a stage needs before a DPO round trains it; 0 leaves DPO rounds out."""
     best_of: int = Field(0, ge=0)
     """Answers sampled for each held-out task when the rounds are over, to measure what choosing by review is worth; 0 leaves it out."""
+    scaffold: ScaffoldConfig = ScaffoldConfig()
     budget: BudgetConfig = BudgetConfig()
 
     @model_validator(mode="after")

@@ -33,6 +33,8 @@ class AgentConfig(Section):
     """Further attempts after a rejected one."""
     accept_score: float = Field(0.5, ge=0.0, le=1.0)
     """Review scores from here on accept an attempt."""
+    retry_temperature: float = Field(0.0, ge=0.0, le=2.0)
+    """Temperature of further attempts in rollouts that are greedy otherwise; at 0 an answer that cannot be used ends those."""
 
 
 class SandboxConfig(Section):

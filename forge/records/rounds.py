@@ -6,8 +6,9 @@ from typing import Literal
 
 from forge.records.base import Record
 
-RoundKind = Literal["cold-start", "rft", "dpo", "teacher", "stop"]
-"""Where a round's rows come from: mined commits, own successes, pairs of a success and a failure, a teacher's successes; or no round."""
+RoundKind = Literal["cold-start", "rft", "dpo", "teacher", "scaffold", "stop"]
+"""Where a round's rows come from: mined commits, own successes, pairs of a success and a failure, a teacher's successes. A `scaffold`
+round trains nothing and searches the agent's own settings; `stop` is no round."""
 
 
 class Decision(Record):

@@ -86,7 +86,7 @@ class StagedAgent:
                 attempt = await self._attempt(statement, symbols, tree, rejected, number)
             except StageError as error:
                 reason = str(error)
-                if self._models.temperature == 0.0:
+                if self._temperature(number + 1) == 0.0:
                     break  # the same prompt would only say the same again
                 continue
             if best is None or attempt.score > best.score:
@@ -138,6 +138,10 @@ class StagedAgent:
         self._keep(verdict)
         return Attempt(edits=edits, hunks=hunks, score=verdict.score or 0.0, number=number)
 
+    def _temperature(self, attempt: int) -> float:
+        """Of a writing stage: a first attempt's is the rollout's own."""
+        return self._models.temperature if attempt == 0 else max(self._models.temperature, self._settings.retry_temperature)
+
     def _prompt(self, stage: str, situation: Situation) -> tuple[Message, ...]:
         return REGISTRY[stage].prompt(situation, self._settings.prompt_style)
 
@@ -163,7 +167,7 @@ class StagedAgent:
                 model_id=self._models.ids[stage],
                 prompt_ids=tokenizer.render(prompt),
                 max_tokens=1 if judgement else self._models.max_answer_tokens[stage],
-                temperature=0.0 if judgement else self._models.temperature,
+                temperature=0.0 if judgement else self._temperature(attempt),
                 seed=self._models.seed + attempt,
                 choices=choices,
                 messages=prompt,

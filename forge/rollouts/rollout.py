@@ -32,6 +32,8 @@ class Assignment(Record):
     temperature: float
     models: dict[str, str]
     """Model id for each stage."""
+    agent: AgentConfig | None = None
+    """The scaffold's settings; the runner's own when not given."""
 
 
 class Runner:
@@ -92,12 +94,14 @@ class Runner:
             seed=assignment.seed,
         )
 
+        agent = assignment.agent or self._agent
+
         async def run(edits: Sequence[FileEdit], symbols: Sequence[Symbol]) -> CheckResult:
-            key = _key("check", assignment.task.id, edits)
-            return await self._once.get(key, lambda: box.check(tree, edits, symbols, self._agent.visible_test_files))
+            key = _key(f"check {agent.visible_test_files}", assignment.task.id, edits)
+            return await self._once.get(key, lambda: box.check(tree, edits, symbols, agent.visible_test_files))
 
         try:
-            work = await StagedAgent(self._model, self._tokenizers, models, self._agent, run).solve(tree)
+            work = await StagedAgent(self._model, self._tokenizers, models, agent, run).solve(tree)
         finally:
             await box.close()
         if work.handed_in is None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
 from forge.records import Decision, Outcome, Record, Result, RoundPlan, RoundReport, Spent
+from forge.rounds.names import collecting, evaluating, second_look
 
 
 class Book(Protocol):
@@ -61,25 +62,30 @@ class Past(Record):
         ]
         return names[-1] if names else None
 
+    def agent(self, after: int | None = None) -> dict[str, float]:
+        """Settings of the agent after a round (now, when not given)."""
+        found = [report.agent for report in self.rounds if after is None or report.round <= after]
+        return found[-1] if found else {}
+
     def own_solves(self) -> int:
         """Different training tasks that the agent solved by itself in any round."""
         return len({task for tally in self.tallies.values() for task, counted in tally.items() if counted.solved})
 
 
-def past_of(book: Book, heldout: Collection[str], steps: Callable[[int], Collection[str]], spent: Spent) -> Past:
-    """The past of a run; `heldout` are task ids, `steps` names what a round's own rollouts of training tasks are recorded under."""
+def past_of(book: Book, heldout: Collection[str], spent: Spent) -> Past:
+    """The past of a run; `heldout` are task ids."""
     rounds = book.rounds()
     results: dict[str, dict[str, bool]] = {}
     again: dict[str, dict[str, Tally]] = {}
     for report in rounds:
         if report.step is not None:
             name = report.step.name
-            greedy = [r for r in book.results(f"evaluate-{name}") if r.task_id in heldout]
+            greedy = [r for r in book.results(evaluating(name)) if r.task_id in heldout]
             results[name] = solved(greedy)
             if book.is_done(second_look(name)):  # half of a second look would be another one
                 again[name] = tally([*greedy, *book.results(second_look(name))])
     last = rounds[-1].round if rounds else 0
-    tallies = {number: tally(r for step in steps(number) for r in book.results(step)) for number in range(2, last + 2)}
+    tallies = {number: tally(r for step in collecting(number) for r in book.results(step)) for number in range(2, last + 2)}
     refused = tuple(decision.round for decision in book.decisions() if decision.name == "bootstrap" and decision.choice == "refused")
     return Past(
         rounds=tuple(rounds),
@@ -89,11 +95,6 @@ def past_of(book: Book, heldout: Collection[str], steps: Callable[[int], Collect
         refused=refused,
         spent=spent,
     )
-
-
-def second_look(step: str) -> str:
-    """The step of further rollouts of held-out tasks by an evaluated step's adapters."""
-    return f"again-{step}"
 
 
 def solved(results: Iterable[Result]) -> dict[str, bool]:

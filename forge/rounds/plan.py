@@ -30,7 +30,14 @@ def next_plan(past: Past, means: Means, rounds: RoundsConfig) -> tuple[Decision,
     if number - 1 in past.refused and self_training(past, rounds.bootstrap_solves).choice == "refused":
         if means.teacher:
             return _decided(_plan(past, means, rounds, kind="teacher"), "too few own solves to learn from, so the teacher shows how")
+        if rounds.scaffold.trials and not any(plan.kind == "scaffold" for plan in past.plans):
+            why = "too few own solves to learn from, and no teacher: the agent's own settings first"
+            return _decided(_plan(past, means, rounds, kind="scaffold"), why)
         return _decided(RoundPlan(round=number, kind="stop"), "too few own solves to learn from, and there is no teacher")
+    trained = _trained_since_search(past)
+    if rounds.scaffold.trials and trained >= rounds.scaffold.every:
+        why = f"{trained} training rounds since the agent's own settings were looked at"
+        return _decided(_plan(past, means, rounds, kind="scaffold"), why)
     progress = plateau.progress(past, rounds)
     if progress.choice == "learning":
         return _decided(_plan(past, means, rounds), progress.why)
@@ -62,6 +69,8 @@ def in_words(plan: RoundPlan, why: str) -> str:
             what = "train on pairs of a solved and a failed answer, from the promoted adapters on"
         case "teacher":
             what = f"let the teacher act on {plan.tasks} training tasks, train on what it solved"
+        case "scaffold":
+            what = f"try {plan.samples} settings of the agent on {plan.tasks} training tasks, train nothing"
         case "stop":
             return f"no further round: {why}"
     return f"round {plan.round}, {plan.name}: {what}{lever} ({why})"
@@ -82,10 +91,19 @@ def _plan(past: Past, means: Means, rounds: RoundsConfig, kind: str = "rft", lev
         tasks = means.tasks + rounds.more_tasks
     elif lever == plateau.MORE_SAMPLES:
         samples = min(rounds.most_samples, 2 * samples)
+    if kind == "scaffold":
+        tasks, samples = min(tasks, rounds.scaffold.tasks), rounds.scaffold.trials
+        return RoundPlan(round=number, kind="scaffold", tasks=tasks, samples=samples)
     if kind == "teacher":
         samples = 1  # the same question has the same answer
     shared = {"round": number, "tasks": tasks, "probe": min(rounds.probe, samples), "samples": samples, "temperature": rounds.temperature}
     return RoundPlan.model_validate({**shared, "kind": kind, "lever": lever})
+
+
+def _trained_since_search(past: Past) -> int:
+    """Training rounds after the cold start, or after the last search of the agent's settings."""
+    kinds = [plan.kind for plan in past.plans if plan.kind != "cold-start"]
+    return len(kinds) - (max(place for place, kind in enumerate(kinds) if kind == "scaffold") + 1 if "scaffold" in kinds else 0)
 
 
 def _decided(plan: RoundPlan, why: str) -> tuple[Decision, RoundPlan]:

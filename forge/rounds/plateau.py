@@ -77,6 +77,8 @@ def levers_since_gain(past: Past) -> dict[int, str]:
     """Levers by round, back to the last round that was planned without one: that is when the loop was learning."""
     found: dict[int, str] = {}
     for plan in reversed(past.plans):
+        if plan.kind == "scaffold":
+            continue
         if not plan.lever:
             break
         found[plan.round] = plan.lever

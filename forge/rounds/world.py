@@ -29,7 +29,8 @@ from forge.records import (
     Verdict,
 )
 from forge.rollouts.rollout import Assignment
-from forge.rounds.machine import Rounds, Rows
+from forge.rounds.hands import Rows
+from forge.rounds.machine import Rounds
 from forge.seams import Tracker
 from forge.store.adapters import FolderAdapterStore, version_name
 from forge.store.ledger import Ledger
@@ -59,10 +60,12 @@ class Climate(Record):
     otherwise when an equally good version tries again, as repository tasks do."""
     baseline: float = -2.0
     """Skill after the cold start."""
+    boldness: float = 0.0
+    """Skill that an agent gains whose retries are sampled at temperature 1."""
 
 
 class World:
-    """`forge.rounds.machine.Hands` in which round n is worth `truths[n]`; rounds that are not named are worth nothing."""
+    """`forge.rounds.hands.Hands` in which round n is worth `truths[n]`; rounds that are not named are worth nothing."""
 
     def __init__(self, climate: Climate, truths: Mapping[int, Planted], ledger: Ledger, adapters: FolderAdapterStore, staged: Path) -> None:
         self.climate, self.planted = climate, dict(truths)
@@ -84,7 +87,7 @@ class World:
         tasks = self._tasks["heldout"]
         return sum(self._chance(skill, task.id) for task in tasks) / len(tasks)
 
-    # `forge.rounds.machine.Hands`
+    # `forge.rounds.hands.Hands`
 
     def side(self, side: str) -> Sequence[Task]:
         return self._tasks.get(side, [])
@@ -153,7 +156,8 @@ class World:
     def _trajectory(self, assignment: Assignment) -> Trajectory:
         task, version = assignment.task, assignment.models["generation"]
         drawn = _uniform(self.climate.seed, version, task.id, assignment.sample, assignment.temperature)
-        solved = drawn < self._chance(self.skill(assignment.models), task.id)
+        bold = assignment.agent.retry_temperature * self.climate.boldness if assignment.agent is not None else 0.0
+        solved = drawn < self._chance(self.skill(assignment.models) + bold, task.id)
         planted = self.planted.get(assignment.round, "none")
         if planted == "hack" and task.side == "train" and not solved:
             solved = _uniform("forged", self.climate.seed, task.id, assignment.sample) < FORGED_SHARE

@@ -18,7 +18,7 @@ from benchmarks.scheduler import decisions, one_run, settings, share, wrong
 from forge.config import ForgeConfig, load
 from forge.fakes.tracker import RecordingTracker
 from forge.records import RoundReport
-from forge.rounds.machine import collecting
+from forge.rounds.names import collecting
 from forge.rounds.world import Climate, Planted, World, live
 from forge.store.adapters import FolderAdapterStore
 from forge.store.ledger import Ledger
@@ -125,7 +125,13 @@ def test_a_kill_at_any_transition_changes_nothing(tmp_path: Path, undisturbed: d
         assert _told(folder) == undisturbed, f"after a kill in transition {wanted}"
 
 
-def _live_until(folder: Path, dies: Callable[[str, int], bool]) -> None:
+def _live_until(
+    folder: Path,
+    dies: Callable[[str, int], bool],
+    config: ForgeConfig | None = None,
+    climate: Climate = SMALL,
+    truths: dict[int, Planted] | None = None,
+) -> None:
     """Live, and be killed in the middle of the first transaction of which `dies` says so."""
     written, count = Ledger._write, 0  # there is no seam between a transaction and its commit
 
@@ -138,7 +144,7 @@ def _live_until(folder: Path, dies: Callable[[str, int], bool]) -> None:
         return written(ledger)
 
     Ledger._write = write  # type: ignore[method-assign]
-    live(_config(), SMALL, TRUTHS, folder, RecordingTracker())
+    live(config or _config(), climate, TRUTHS if truths is None else truths, folder, RecordingTracker())
 
 
 def _caller() -> str:
@@ -182,3 +188,41 @@ def _in_a_child(work: Callable[[], object]) -> bool:
 
 def test_settings_of_made_up_runs_are_a_valid_configuration() -> None:
     assert settings(SMALL).rounds.samples == 2
+
+
+SEARCHING = ("rounds.scaffold.trials=5", "rounds.scaffold.tasks=40", "rounds.scaffold.every=1", "rounds.limit=3")
+
+
+def test_settings_of_the_agent_that_help_are_found_adopted_and_kept_for_later_rounds(tmp_path: Path) -> None:
+    climate = Climate(train=60, heldout=60, boldness=4.0)
+    live(_config(*SEARCHING), climate, {}, tmp_path, RecordingTracker())
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        reports = {report.name: report for report in ledger.rounds()}
+        found = reports["scaffold-2"]
+        assert found.step is not None and found.step.promoted and found.agent["retry_temperature"] >= 0.4
+        assert reports["rft-3"].agent == found.agent
+        names = [decision.name for decision in ledger.decisions(3)]
+        assert names == ["plan", *(f"trial {n}" for n in range(1, 6)), "scaffold", "gate"]
+        assert not [model for promoted in ledger.promotions() for model in promoted.values() if "@r3-" in model], (
+            "a search promotes no adapters"
+        )
+
+
+def test_settings_that_do_not_help_change_nothing(tmp_path: Path) -> None:
+    climate = Climate(train=60, heldout=60, boldness=-4.0)
+    live(_config(*SEARCHING), climate, {}, tmp_path, RecordingTracker())
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        found = next(report for report in ledger.rounds() if report.name == "scaffold-2")
+        assert found.agent.get("retry_temperature", 0.0) == 0.0
+
+
+def test_a_search_that_is_killed_proposes_what_it_would_have_proposed(tmp_path: Path) -> None:
+    climate = Climate(train=30, heldout=30, boldness=2.0)
+    live(_config(*SEARCHING), climate, {}, tmp_path / "whole", RecordingTracker())
+    rng, ended = random.Random(3), False
+    while not ended:
+        writes = rng.randint(20, 120)
+        ended = _in_a_child(
+            lambda writes=writes: _live_until(tmp_path / "killed", lambda _, count: count > writes, _config(*SEARCHING), climate, {})
+        )
+    assert _told(tmp_path / "killed") == _told(tmp_path / "whole")
