@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from forge.records import FileEdit, Task
-from forge.stages.outline import Outline, from_bytes, key_of, outline_of, to_bytes
+from forge.stages.outline import Outline, from_bytes, key_of, outline_of, to_bytes, uncollected
 from forge.stages.outlining import outlines
 from forge.stages.retrieval import Index
 from forge.stages.symbols import is_test_path
@@ -89,7 +89,8 @@ def _outlines(files: Sequence[tuple[str, str]], cache: Cache | None) -> list[Out
     if cache is None or sum(len(source) for _, source in files) < CACHED:
         return outlines(files)
     keys = [key_of(*file) for file in files]
-    known = dict(_read(cache.get(keys)))
+    with uncollected():
+        known = dict(_read(cache.get(keys)))
     missing = [(key, file) for key, file in zip(keys, files, strict=True) if key not in known]
     made = dict(zip((key for key, _ in missing), outlines([file for _, file in missing]), strict=True))
     cache.put({key: to_bytes(outline) for key, outline in made.items()})
