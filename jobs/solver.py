@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from forge.endpoint.tokens import BaseTokenizer
 from forge.errors import HistoryError
 from forge.records import STAGES, Record
 from forge.rollouts.solve import Question, Solver
+from forge.store.cache import Cache
 from jobs.wiring import ProviderFactory, max_answer_tokens
 
 
@@ -33,6 +35,15 @@ class SolverFactory(Record):
         return f"SolverFactory({self.content_hash()})"
 
 
+def cache_of(max_bytes: int) -> Cache | None:
+    """Where what retrieval knows of large trees is kept, for all endpoints of this user; `None` for no room or no home."""
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    except RuntimeError:
+        return None
+    return Cache(folder / "forge" / "outlines.db", max_bytes) if max_bytes else None
+
+
 class SolvingAgent:
     """Implements `serve.questions.Agent`."""
 
@@ -49,6 +60,7 @@ class SolvingAgent:
             sandbox=made.config.sandbox,
             max_answer_tokens=max_answer_tokens(made.config),
             run_id=f"solve-{made.config.name}",
+            cache=cache_of(made.config.serve.cache_bytes),
         )
 
     async def models(self) -> dict[str, str]:

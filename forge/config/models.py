@@ -136,6 +136,9 @@ class ServeConfig(Section):
     """Longest wall clock that a question may ask for."""
     max_archive_bytes: int = Field(64 * 2**20, ge=2**20)
     """Longest request with an archive."""
+    cache_bytes: int = Field(512 * 2**20, ge=0)
+    """Room in the user's cache folder ($XDG_CACHE_HOME/forge) for what retrieval knows of large trees, some 40 MiB for 5,000 files, so
+    that of a tree which is asked about again only what changed is read; 0 for none."""
     asleep_wait_s: float = Field(0.0, ge=0)
     """How long a request waits for a card that is lent to training, before it is told to come again."""
 

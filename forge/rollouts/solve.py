@@ -18,6 +18,7 @@ from forge.rollouts.checks import CheckResult
 from forge.rollouts.tree import TaskTree
 from forge.seams import ChatModel, ChatTokenizer, SandboxProvider, own_python
 from forge.stages import REGISTRY
+from forge.store.cache import Cache
 
 
 class Question(Record):
@@ -87,10 +88,12 @@ class Solver:
         sandbox: SandboxConfig,
         max_answer_tokens: Mapping[str, int],
         run_id: str,
+        cache: Cache | None = None,
     ) -> None:
-        """`models` says which model id answers for each stage when a question is begun."""
+        """`models` says which model id answers for each stage when a question is begun; `cache` remembers large trees."""
         self._model, self._tokenizers, self._models, self._provider = model, tokenizers, models, provider
         self._agent, self._sandbox, self._max_answer_tokens, self._run_id = agent, sandbox, max_answer_tokens, run_id
+        self._cache = cache
 
     async def solve(self, folder: Path, question: Question, listen: Listen) -> Solution:
         """Answers to `question` in the tree of `folder`, whose content must never change.
@@ -98,8 +101,8 @@ class Solver:
         Raises `ConfigError` for a test command that is none, and what the seams raise.
         """
         began, command = time.monotonic(), _words(question.test)
-        tree = await asyncio.to_thread(TaskTree, folder, _task(folder.name, question.statement), kept=False)
-        listen(Progress(kind="note", text=f"{len(tree.index.symbols):,} functions in {len(tree.files):,} Python files"))
+        tree = await asyncio.to_thread(TaskTree, folder, _task(folder.name, question.statement), kept=False, cache=self._cache)
+        listen(Progress(kind="note", text=f"{len(tree.index):,} functions in {len(tree.files):,} Python files"))
         found: list[Answer] = []
         reasons: list[str] = []
         written = [0]

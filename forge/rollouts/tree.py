@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-from forge.records import FileEdit, Symbol, Task
+from forge.records import FileEdit, Task
+from forge.stages.outline import Outline, from_bytes, key_of, outline_of, to_bytes, uncollected
+from forge.stages.outlining import outlines
 from forge.stages.retrieval import Index
-from forge.stages.symbols import is_test_path, symbols_of
+from forge.stages.symbols import is_test_path
+from forge.store.cache import Cache
 from forge.store.diffs import diff
+
+CACHED = 2_000_000
+"""Characters of source, half a second of work, from which on a tree's outlines go into the cache."""
 
 
 class TaskTree:
     """The Python files of `folder` with a task's `setup` over them; `hidden` paths are not offered by retrieval.
 
-    `kept` says that many tasks are on this folder, so that its files stay in memory.
+    `kept` says that many tasks are on this folder, so that its files stay in memory, and what retrieval knows of each of them.
+    Without it a large tree is remembered in `cache`, if there is one: of the next that is nearly the same only the changes are read.
     """
 
-    def __init__(self, folder: Path, task: Task, hidden: Collection[str] = (), *, kept: bool = True) -> None:
+    def __init__(self, folder: Path, task: Task, hidden: Collection[str] = (), *, kept: bool = True, cache: Cache | None = None) -> None:
         self.task = task
         self.files = dict(_kept_files(folder) if kept else python_files(folder))
         for edit in task.setup:
@@ -27,8 +35,9 @@ class TaskTree:
                 self.files.pop(edit.path, None)
             elif edit.path.endswith(".py"):
                 self.files[edit.path] = edit.content
-        offered = [path for path in sorted(self.files) if not is_test_path(path) and path not in hidden]
-        self.index = Index([symbol for path in offered for symbol in _symbols(path, self.files[path])])
+        offered = [(path, self.files[path]) for path in sorted(self.files) if not is_test_path(path) and path not in hidden]
+        found = [_kept_outline(*file) for file in offered] if kept else _outlines(offered, cache)
+        self.index = Index.of_files(self.files, {path: outline for (path, _), outline in zip(offered, found, strict=True)})
 
     def tests_of(self, paths: Collection[str], limit: int) -> list[str]:
         """Visible test files that import one of these modules, at most `limit`."""
@@ -70,6 +79,26 @@ def python_files(folder: Path) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-@lru_cache(maxsize=8192)
-def _symbols(path: str, source: str) -> tuple[Symbol, ...]:
-    return tuple(symbols_of(path, source))
+@lru_cache(maxsize=16_384)
+def _kept_outline(path: str, source: str) -> Outline:
+    return outline_of(path, source)
+
+
+def _outlines(files: Sequence[tuple[str, str]], cache: Cache | None) -> list[Outline]:
+    """The outlines of files, in order; those of a large tree from the cache where it has them."""
+    if cache is None or sum(len(source) for _, source in files) < CACHED:
+        return outlines(files)
+    keys = [key_of(*file) for file in files]
+    with uncollected():
+        known = dict(_read(cache.get(keys)))
+    missing = [(key, file) for key, file in zip(keys, files, strict=True) if key not in known]
+    made = dict(zip((key for key, _ in missing), outlines([file for _, file in missing]), strict=True))
+    cache.put({key: to_bytes(outline) for key, outline in made.items()})
+    return [known[key] if key in known else made[key] for key in keys]
+
+
+def _read(bodies: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, Outline]]:
+    """The outlines among what was cached; anything else is made anew."""
+    for key, body in bodies.items():
+        with suppress(ValueError):
+            yield key, from_bytes(body)

@@ -1,49 +1,57 @@
-"""Lexical retrieval of symbols: BM25 (Robertson et al. 1994) over names, paths and sources."""
+"""Lexical retrieval of symbols: BM25 over names, paths and sources."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from functools import lru_cache
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 
-from rank_bm25 import BM25Okapi
+import numpy as np
 
 from forge.records import Symbol
-
-_IDENTIFIER = re.compile(r"\w+")
-_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+from forge.stages.okapi import Okapi
+from forge.stages.outline import Outline
+from forge.stages.symbols import symbol_at
+from forge.stages.words import Bags, bag_of, hashed, joined
 
 
 class Index:
-    """A BM25 index over the symbols of one tree; identifiers are split at `_`, case changes and digits."""
+    """A BM25 index over symbols; identifiers are split at `_`, case changes and digits."""
 
     def __init__(self, symbols: Sequence[Symbol]) -> None:
-        self.symbols = tuple(symbols)
-        # A name says more than a body: it counts three times, the path twice.
-        documents = [words(s.name) * 3 + words(s.path) * 2 + words(s.source) for s in self.symbols]
-        self._bm25 = BM25Okapi(documents) if documents else None
+        kept = tuple(symbols)
+        self._set(joined([bag_of(s.path, s.name, s.source) for s in kept]), lambda number: kept[number])
+
+    @classmethod
+    def of_files(cls, files: Mapping[str, str], outlines: Mapping[str, Outline]) -> Index:
+        """Over all symbols of these outlines, in their order; `files` are the sources that they are of.
+
+        A symbol is made when a search finds it: a large tree has a hundred thousand.
+        """
+        paths = list(outlines)
+        ends = list(accumulate(len(outline.places) for outline in outlines.values()))
+
+        def symbol(number: int) -> Symbol:
+            file = bisect_right(ends, number)
+            path = paths[file]
+            places = outlines[path].places
+            return symbol_at(path, files[path], places, number - ends[file] + len(places))
+
+        made = cls.__new__(cls)
+        made._set(joined([outline.bags for outline in outlines.values()]), symbol)
+        return made
+
+    def __len__(self) -> int:
+        return self._size
 
     def search(self, query: str, k: int) -> list[Symbol]:
         """The best `k` symbols, best first; equal scores in the order of the index."""
-        if self._bm25 is None:
+        if self._okapi is None:
             return []
-        scores = self._bm25.get_scores(words(query))
-        order = sorted(range(len(self.symbols)), key=lambda i: (-scores[i], i))
-        return [self.symbols[i] for i in order[:k]]
+        scores = self._okapi.scores(hashed(query))
+        return [self._symbol(number) for number in np.argsort(-scores, kind="stable")[:k].tolist()]
 
-
-def words(text: str) -> list[str]:
-    """Lower-case words of text or code: `maxSum_2` gives max, sum, 2, and the identifier whole."""
-    return list(_words(text))
-
-
-@lru_cache(maxsize=100_000)
-def _words(text: str) -> tuple[str, ...]:
-    """The same functions are looked at again and again, tree after tree."""
-    found: list[str] = []
-    for identifier in _IDENTIFIER.findall(text):
-        parts = [p.lower() for p in _PART.findall(identifier)]
-        found += parts
-        if len(parts) > 1:
-            found.append(identifier.lower())
-    return tuple(found)
+    def _set(self, bags: Bags, symbol: Callable[[int], Symbol]) -> None:
+        self._size = len(bags.sizes)
+        self._okapi = Okapi(bags) if self._size else None
+        self._symbol = symbol

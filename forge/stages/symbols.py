@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import NamedTuple
 
 from forge.records import Symbol
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
+_ODD_BREAK = re.compile("[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+"""What ends a line for `splitlines` and not for the parser."""
+
+
+class Place(NamedTuple):
+    """Where a symbol stands in its file: 1-based lines, both inclusive, decorators among them."""
+
+    name: str
+    first: int
+    last: int
+
 
 def symbols_of(path: str, source: str) -> list[Symbol]:
     """Top-level functions and methods of one file, in order; none when it does not parse."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError):
-        return []
     lines = source.splitlines(keepends=True)
-    return [_symbol(path, name, node, lines) for name, node in _functions(tree)]
+    return [_symbol(path, _place(name, node), node, lines) for name, node in _functions(source)]
+
+
+def places_of(source: str) -> list[Place]:
+    """Where the symbols of one file are, in the order of `symbols_of`, at half its time."""
+    return [_place(name, node) for name, node in _functions(source)]
+
+
+@lru_cache(maxsize=8192)
+def symbol_at(path: str, source: str, places: tuple[Place, ...], number: int) -> Symbol:
+    """`symbols_of(path, source)[number]`, found by parsing no more than its lines; `places` are those of the file."""
+    place = places[number]
+    lines = source.splitlines(keepends=True)
+    node = None if _ODD_BREAK.search(source) else _alone("".join(lines[place.first - 1 : place.last]), place)
+    return symbols_of(path, source)[number] if node is None else _symbol(path, place, node, lines)
 
 
 def symbols_in(files: Mapping[str, str], *, tests: bool = False) -> list[Symbol]:
@@ -33,7 +57,11 @@ def is_test_path(path: str) -> bool:
     return name.startswith("test_") or name.endswith("_test.py") or name == "conftest.py" or bool({"tests", "test"} & set(parts[:-1]))
 
 
-def _functions(tree: ast.Module) -> Iterator[tuple[str, FunctionNode]]:
+def _functions(source: str) -> Iterator[tuple[str, FunctionNode]]:
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return
     for node in tree.body:
         if isinstance(node, FunctionNode):
             yield node.name, node
@@ -43,8 +71,23 @@ def _functions(tree: ast.Module) -> Iterator[tuple[str, FunctionNode]]:
                     yield f"{node.name}.{member.name}", member
 
 
-def _symbol(path: str, name: str, node: FunctionNode, lines: list[str]) -> Symbol:
-    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-    last = node.end_lineno or node.lineno
+def _alone(text: str, place: Place) -> FunctionNode | None:
+    """The function that these whole lines are; `None` when they are not one function of that name."""
+    try:
+        body = ast.parse(f"if 1:\n{text}" if text[:1] in " \t" else text).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    if len(body) == 1 and isinstance(body[0], ast.If):
+        body = body[0].body
+    found = body[0] if len(body) == 1 else None
+    return found if isinstance(found, FunctionNode) and found.name == place.name.split(".")[-1] else None
+
+
+def _place(name: str, node: FunctionNode) -> Place:
+    return Place(name, min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]), node.end_lineno or node.lineno)
+
+
+def _symbol(path: str, place: Place, node: FunctionNode, lines: list[str]) -> Symbol:
+    name, first, last = place
     signature = f"{name}({ast.unparse(node.args)})"
     return Symbol(path=path, name=name, signature=signature, source="".join(lines[first - 1 : last]), first_line=first, last_line=last)

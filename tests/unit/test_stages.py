@@ -14,7 +14,7 @@ from forge.stages import REGISTRY, analysis, planning
 from forge.stages.edits import apply_edits, format_edits, hunks_between, parse_edits
 from forge.stages.mutations import mutations, wrong_fixes
 from forge.stages.planning import plan_of
-from forge.stages.retrieval import Index, words
+from forge.stages.retrieval import Index
 from forge.stages.stage import Change, Hunk, Situation
 from forge.stages.statements import CallExample, compose, examples_in, examples_of, title_of
 from forge.stages.symbols import symbols_of
@@ -298,7 +298,6 @@ def test_retrieval_ranks_the_named_symbol_first() -> None:
     index = Index([*symbols, *symbols_of("c.py", "def unrelated(z):\n    return z\n")])
     assert index.search("wrong max sum", 1)[0].name == "maxSum_2"
     assert Index([]).search("x", 3) == []
-    assert words("maxSum_2") == ["max", "sum", "2", "maxsum_2"]
 
 
 def test_lines_that_differ_in_indentation_alone_are_found_and_moved() -> None:
