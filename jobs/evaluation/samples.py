@@ -28,7 +28,7 @@ class Kept(Generic[K]):
             except ValidationError:
                 continue
             self.known[record.key] = record
-        self._file = path.open("a", encoding="utf-8", errors="surrogatepass")
+        self._file = path.open("a", encoding="utf-8")
         if self._file.tell():
             self._file.write("\n")  # ends a torn line
 

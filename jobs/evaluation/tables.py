@@ -16,6 +16,8 @@ def results(found: Sequence[SuiteResult]) -> Table:
     for name in ("measure", "value", "95 % interval", "problems", "samples"):
         table.add_column(name, justify="right")
     for result in found:
+        if not result.measures:
+            table.add_row(result.suite, "nothing scored", "", "", "0", "0", style="bold")
         for name, measure in result.measures.items():
             interval = f"{measure.ci95.low:.1%} to {measure.ci95.high:.1%}"
             cells = [result.suite, name, f"{measure.value:.1%}", interval, str(measure.problems), str(result.samples)]

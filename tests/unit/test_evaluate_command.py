@@ -148,7 +148,8 @@ def test_the_table_says_what_is_in_no_measure() -> None:
     )
     console = Console(width=140)
     with console.capture() as shown:
-        console.print(tables.results([result]))
+        console.print(tables.results([result, result.model_copy(update={"suite": "swebench", "measures": {}})]))
     text = " ".join(shown.get().split())
+    assert "swebench nothing scored 0 0" in text
     assert "mbpp pass@1 50.0% 9.5% to 90.5% 2 2" in text
     assert "left out: no numpy 3" in text and "masked: away 2" in text and "ran into the limit of tokens 1" in text and "a note" in text

@@ -103,13 +103,14 @@ class Examiner:
         sample = Sample(key=assigned.key, suite=problem.suite, problem=problem.id, sample=assigned.sample)
         try:
             reply = await self._ask(self._shown(problem), assigned.seed)
-            answer = SUITES[problem.suite].answer(problem, reply.text)
+            text = _text(reply.text)
+            answer = SUITES[problem.suite].answer(problem, text)
             score = await self._patiently(lambda: self._score(problem, answer))
         except (EndpointError, SandboxError) as error:
             return sample.model_copy(update={"masked": str(error)})
         return sample.model_copy(
             update={
-                "text": reply.text,
+                "text": text,
                 "answer": answer,
                 "score": score,
                 "cut": reply.cut,
@@ -133,11 +134,11 @@ class Examiner:
             case _ if len(answer) > LARGEST_ANSWER:
                 return Score(passed=False, reason=f"its answer is longer than {LARGEST_ANSWER:,} characters")
             case UnitTests() as exam:
-                edit = FileEdit(path=ANSWER, content=extract.joined(exam.before, _text(answer)))
+                edit = FileEdit(path=ANSWER, content=extract.joined(exam.before, answer))
                 verdict = await self._grader(problem).grade(exam.task, [edit])
                 return Score(passed=verdict.passed, reason=verdict.reason, seconds=round(verdict.seconds, 3))
             case Program() as exam:
-                return await self._run_cases(exam, _text(answer), SUITES[problem.suite].seconds)
+                return await self._run_cases(exam, answer, SUITES[problem.suite].seconds)
 
     async def _run_cases(self, exam: Program, answer: str, seconds: float) -> Score:
         """Every case is a process of its own, a group of them one command; the first case that goes wrong decides."""
@@ -203,6 +204,6 @@ def _kind(verdict: Verdict) -> str:
     return said.splitlines()[0][:120]
 
 
-def _text(answer: str) -> str:
-    """The answer as a file can hold it: half of a surrogate pair is no character."""
-    return answer.encode("utf-8", "replace").decode()
+def _text(said: str) -> str:
+    """What a model said as a file can hold it: half of a surrogate pair is no character."""
+    return said.encode("utf-8", "replace").decode()
