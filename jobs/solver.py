@@ -27,6 +27,8 @@ class SolverFactory(Record):
     urls: dict[str, str]
     bases: dict[str, str]
     api_key: str = ""
+    models: dict[str, str] = {}
+    """Who answers for each stage, where that is not what the endpoint's names mean when a question is begun."""
 
     def __call__(self) -> SolvingAgent:
         return SolvingAgent(self)
@@ -48,7 +50,7 @@ class SolvingAgent:
     """Implements `serve.questions.Agent`."""
 
     def __init__(self, made: SolverFactory) -> None:
-        self._base_of = made.config.base_of_stages()
+        self._base_of, self._fixed = made.config.base_of_stages(), made.models
         self._model = EndpointModel(made.urls, stages=self._base_of, api_key=made.api_key)
         tokens = {name: BaseTokenizer(Path(folder)) for name, folder in made.bases.items()}
         self._solver = Solver(
@@ -64,7 +66,9 @@ class SolvingAgent:
         )
 
     async def models(self) -> dict[str, str]:
-        """The exact model that answers for each stage now: its promoted version, or the base."""
+        """The exact model that answers for each stage now: its promoted version, or the base, unless that is fixed."""
+        if self._fixed:
+            return dict(self._fixed)
         meanings = await self._model.meanings()
         return {stage: meanings.get(stage, self._base_of[stage]) for stage in STAGES}
 

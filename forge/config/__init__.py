@@ -4,6 +4,7 @@
 that span fields, and raises `ConfigError` with one sentence for anything wrong. YAML holds deviations only.
 """
 
+from forge.config.evaluation import EvaluationConfig
 from forge.config.load import as_value, deviations, dump, load
 from forge.config.mining import (
     ContaminationConfig,
@@ -31,6 +32,7 @@ __all__ = [
     "DpoConfig",
     "DuplicatesConfig",
     "EnrichConfig",
+    "EvaluationConfig",
     "ForgeConfig",
     "HistoryConfig",
     "InjectConfig",

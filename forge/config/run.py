@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from forge.config.evaluation import EvaluationConfig
 from forge.config.mining import MiningConfig
 from forge.config.models import BaseModelConfig, ServeConfig, StageConfig, TrainingConfig
 from forge.config.rounds import RoundsConfig
@@ -79,6 +80,7 @@ class ForgeConfig(Section):
     agent: AgentConfig = AgentConfig()
     sandbox: SandboxConfig = SandboxConfig()
     rounds: RoundsConfig = RoundsConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     ray: RayConfig = RayConfig()
 
     def stage(self, name: str) -> StageConfig:

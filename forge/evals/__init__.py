@@ -8,6 +8,8 @@
     summary.py        `RunSummary`, everything that a report says
     report.py         the summary as report.json and as one self-contained page
     plots.py  page.css  the page's drawings and looks
+    suites/           public coding suites: rows, problems, exams, scores
 
-Everything here is a pure function of records: no model, no sandbox, no ledger, no clock.
+Everything here is a pure function of records: no model, no sandbox, no ledger, no clock. Only `suites/examiner.py` asks a model
+and opens boxes, through seams that it is given.
 """

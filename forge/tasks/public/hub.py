@@ -15,15 +15,18 @@ WHOLE = ("test", "train")
 """The splits that hold a set as a whole, in the order in which one is taken when none is named."""
 
 
-def hub_rows(name: str, split: str = "") -> Iterator[Row]:
-    """Rows of a set such as `SWE-Gym/SWE-Gym`; raises `EnvironmentLackError` when the hub cannot be reached or has no such set."""
+def hub_rows(name: str, split: str = "", config: str | None = None) -> Iterator[Row]:
+    """Rows of a set such as `SWE-Gym/SWE-Gym`, or of one of its configs.
+
+    Raises `EnvironmentLackError` when the hub cannot be reached or has no such set.
+    """
     try:
         # Asked first because `datasets` tries for half a minute before it gives up.
         huggingface_hub.HfApi().dataset_info(name, timeout=_ANSWER_S)
         if not split:
-            there = datasets.get_dataset_split_names(name)
+            there = datasets.get_dataset_split_names(name, config)
             split = next((usual for usual in WHOLE if usual in there), there[0])
-        loaded = datasets.load_dataset(name, split=split)
+        loaded = datasets.load_dataset(name, config, split=split)
     except Exception as error:  # the hub's client raises whatever its transport does
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise EnvironmentLackError(

@@ -1,6 +1,6 @@
 """Files and folders of public sets → instances. A bad row is counted under its reason; only a file that cannot be read raises.
 
-Taken are .json (a list, or an object of rows), .jsonl, .parquet, a folder of `datasets.save_to_disk` or of Parquet files, a task
+Taken are .json (a list, or an object of rows), .jsonl, .jsonl.gz, .parquet, a folder of `datasets.save_to_disk` or of Parquet files, a task
 repository of SWE-bench 5, and Harbor's task folders, one or many.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import gzip
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -82,8 +83,9 @@ def rows_of(path: Path, split: str = "") -> Iterator[Row | Drop]:
     try:
         if path.is_dir():
             yield from _folder(path, split)
-        elif path.suffix == ".jsonl":
-            with path.open(encoding="utf-8", errors="surrogateescape") as lines:
+        elif path.name.endswith((".jsonl", ".jsonl.gz")):
+            opened = gzip.open if path.suffix == ".gz" else open
+            with opened(path, "rt", encoding="utf-8", errors="surrogateescape") as lines:
                 yield from (_line(line) for line in lines if line.strip())
         elif path.suffix == ".json":
             whole = json.loads(path.read_text(encoding="utf-8"))
@@ -92,8 +94,8 @@ def rows_of(path: Path, split: str = "") -> Iterator[Row | Drop]:
         elif path.suffix == ".parquet":
             yield from _batches(pq.ParquetFile(path).iter_batches(_BATCH))
         else:
-            raise ConfigError(f"{path.name} is of no kind that forge reads; give .json, .jsonl, .parquet or a folder")
-    except (OSError, ValueError, pa.ArrowException) as error:
+            raise ConfigError(f"{path.name} is of no kind that forge reads; give .json, .jsonl (.gz), .parquet or a folder")
+    except (OSError, EOFError, ValueError, pa.ArrowException) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
 
 
