@@ -26,6 +26,7 @@ from forge.store.keys import ApiKey, KeyFile
 from forge.store.workspace import Workspace
 from jobs import preflight
 from jobs.adapters.opened import reading
+from jobs.adopted import with_adopted
 from jobs.canary import check_adapters
 from jobs.serving import catalogue_of, loaded
 from jobs.solver import SolverFactory
@@ -61,14 +62,17 @@ def run(config: ForgeConfig) -> None:
     try:
         with progress.phase("serve", f"{len(bases)} base{'s' * (len(bases) > 1)} with the adapters of {config.workspace_path}") as phase:
             follower.catch_up()
-            make = SolverFactory(
-                config=config,
-                provider=ProviderFactory(kind=sandbox.name),
-                urls=follower.urls,
-                bases={name: str(folder) for name, folder in bases.items()},
-                api_key=own_key(config),
-            )
-            agent = app.deploy_agent(config, make, config.workspace_path / SOLVES)
+
+            def make() -> SolverFactory:
+                return SolverFactory(
+                    config=with_adopted(config),
+                    provider=ProviderFactory(kind=sandbox.name),
+                    urls=follower.urls,
+                    bases={name: str(folder) for name, folder in bases.items()},
+                    api_key=own_key(config),
+                )
+
+            agent = app.deploy_agent(config, make(), config.workspace_path / SOLVES)
             names = ", ".join([*bases, *follower.promoted]) or "none"
             phase.result(f"{config.serve.host}:{config.serve.port} answers for {names}")
         progress.say(f"  the agent: {agent}, or the chat model forge-agent; forge solve asks it   (sandbox: {sandbox.name})")
@@ -76,7 +80,7 @@ def run(config: ForgeConfig) -> None:
         while True:
             time.sleep(LOOK_S)
             if follower.catch_up():
-                app.deploy_agent(config, make, config.workspace_path / SOLVES)
+                app.deploy_agent(config, make(), config.workspace_path / SOLVES)
     except KeyboardInterrupt:
         progress.say("  ending")
     finally:

@@ -12,10 +12,11 @@ import psutil
 import forge
 from forge.evals import summary
 from forge.evals.best_of_n import best_of_n
+from forge.evals.levers import levers
 from forge.evals.steps import solved_by_task
 from forge.evals.summary import BaseNote, RunSummary
 from forge.records import AdapterRef, Trajectory
-from forge.rounds.names import choosing
+from forge.rounds.names import SETTINGS_ALONE, WEIGHTS_ALONE, choosing
 from forge.rounds.spent import spent_of
 from forge.training.base import weights_sha256
 from jobs.context import RunContext
@@ -37,6 +38,8 @@ def summarise(loop: Loop) -> RunSummary:
     transfer = {step.name: loop.results(step.name, "transfer") for step in steps}
     paired = summary.gain({name: solved_by_task(found) for name, found in heldout.items()}, steps, seed=run.config.seed)
     phases = {phase.name: phase.seconds for phase in run.ledger.phases()}
+    weights, settings = (solved_by_task(loop.results(name, "heldout")) for name in (WEIGHTS_ALONE, SETTINGS_ALONE))
+    promoted = [solved_by_task(heldout[step.name]) for step in steps if step.promoted and step.round >= 1]
     turns = [turn for found in everything.values() for trajectory in found for turn in trajectory.turns]
     main, *others = [_base_note(run, name) for name in sorted(run.bases, key=lambda name: name != "main")]
     last = [t for step in reversed(steps) for t in heldout[step.name]]
@@ -70,6 +73,7 @@ def summarise(loop: Loop) -> RunSummary:
         decisions=tuple(run.ledger.decisions()),
         outlook=loop.rounds.outlook,
         spent=spent_of(run.ledger, run.config),
+        levers=levers(promoted[0], weights, settings, promoted[-1]) if weights and settings else None,
         best_of=best_of_n(everything.get(choosing(loop.rounds.promoted or ""), ()), seed=run.config.seed),
     )
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from forge.evals.best_of_n import BestOfN
 from forge.evals.intervals import wilson
+from forge.evals.levers import Levers
 from forge.evals.paired import Paired, compare
 from forge.evals.steps import solved_by_task
 from forge.records import AdapterRef, Decision, Outcome, Record, RoundReport, Spent, StepReport, Task, Trajectory
@@ -105,6 +106,8 @@ class RunSummary(Record):
     spent: Spent = Spent()
     best_of: BestOfN | None = None
     """Several answers to each held-out task by the promoted adapters, one chosen by review."""
+    levers: Levers | None = None
+    """Weights and the agent's settings, each alone and together, where both changed."""
 
 
 def promoted_steps(steps: Sequence[StepReport]) -> list[StepReport]:

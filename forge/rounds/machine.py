@@ -18,7 +18,7 @@ from forge.records import STAGES, AdapterRef, Allocation, Decision, Record, Roun
 from forge.rounds import bootstrap, curriculum, gate, pairs, plateau, scaffold
 from forge.rounds.gate import Gate, Regression
 from forge.rounds.hands import Hands, Rows
-from forge.rounds.names import collecting, evaluating, teaching
+from forge.rounds.names import SETTINGS_ALONE, WEIGHTS_ALONE, collecting, evaluating, teaching
 from forge.rounds.past import Past, past_of, tally
 from forge.rounds.plan import Means, in_words, next_plan, overspent
 from forge.rounds.scaffold import Settings, Trial
@@ -60,6 +60,7 @@ class Rounds:
             self._round(plan)
         if self._rounds.best_of > 1 and self.promoted is not None:
             self._steps.choose(self.promoted, self._past.next_round - 1)
+        self._each_alone()
 
     def plan(self) -> RoundPlan:
         """The next round's plan; decided once. A plan to stop is decided anew each time: limits and budgets may have been raised."""
@@ -75,6 +76,18 @@ class Rounds:
         self.outlook = in_words(plan, decision.why)
         self._hands.say(f"  {self.outlook}")
         return plan
+
+    def _each_alone(self) -> None:
+        """Held-out rollouts by which the gain of weights and that of the agent's settings can be told apart, where there are both."""
+        reports = self._ledger.rounds()
+        first = next((report for report in reports if report.adapters), None)
+        if first is None or not reports[-1].agent or first.adapters == reports[-1].adapters:
+            return
+        number = reports[-1].round
+        self._steps.evaluate(WEIGHTS_ALONE, number, self._steps.models(), settings={})
+        refs = [self._adapters.get(model) for model in first.adapters.values()]
+        models = self._config.base_of_stages() | first.adapters
+        self._steps.evaluate(SETTINGS_ALONE, number, models, refs=refs, settings=reports[-1].agent)
 
     # States
 

@@ -23,6 +23,10 @@ def evaluating(name: str) -> str:
     return f"evaluate-{name}"
 
 
+WEIGHTS_ALONE, SETTINGS_ALONE = "weights-alone", "settings-alone"
+"""Evaluated when the rounds are over: the promoted adapters with the configured agent, and the first adapters with the adopted one."""
+
+
 def second_look(name: str) -> str:
     """Further, sampled rollouts of held-out tasks by an evaluated step's adapters."""
     return f"again-{name}"

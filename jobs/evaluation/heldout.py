@@ -17,6 +17,7 @@ from forge.records import Outcome, Task, Trajectory
 from forge.rollouts.on_ray import RolloutPool
 from forge.rollouts.rollout import Assignment
 from forge.store.workspace import Workspace
+from jobs.adopted import with_adopted
 from jobs.evaluation.samples import Kept
 from jobs.evaluation.served import Served
 from jobs.tasks.sources import read_source
@@ -96,7 +97,7 @@ class HeldoutSuite:
 
     def _factory(self) -> RunnerFactory:
         return RunnerFactory(
-            config=self._config,
+            config=with_adopted(self._config),
             provider=ProviderFactory(kind=self._sandbox.name),
             urls=self._served.urls,
             bases={name: str(base_folder(base)) for name, base in self._config.bases.items()},

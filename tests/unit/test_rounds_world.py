@@ -195,7 +195,7 @@ SEARCHING = ("rounds.scaffold.trials=5", "rounds.scaffold.tasks=40", "rounds.sca
 
 def test_settings_of_the_agent_that_help_are_found_adopted_and_kept_for_later_rounds(tmp_path: Path) -> None:
     climate = Climate(train=60, heldout=60, boldness=4.0)
-    live(_config(*SEARCHING), climate, {}, tmp_path, RecordingTracker())
+    live(_config(*SEARCHING), climate, {4: "gain"}, tmp_path, RecordingTracker())
     with Ledger(tmp_path / "ledger.db") as ledger:
         reports = {report.name: report for report in ledger.rounds()}
         found = reports["scaffold-2"]
