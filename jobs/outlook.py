@@ -20,7 +20,8 @@ def outlook(config: ForgeConfig, workspace: Workspace, ledger: Ledger) -> tuple[
     A doubt that a run would look at again is not looked at here, so a run may come to another plan.
     """
     tasks = tasks_of(workspace)
-    past = past_of(ledger, {task.id for task in tasks if task.side == "heldout"}, spent_of(ledger, config))
+    heldout, soft = {task.id for task in tasks if task.side == "heldout"}, {task.id for task in tasks if task.soft}
+    past = past_of(ledger, heldout, spent_of(ledger, config), soft)
     under_way = [decision for decision in ledger.decisions(past.next_round) if decision.name == "plan"]
     decision, plan = next_plan(past, means_of(config, past, tasks, ledger), config.rounds)
     if under_way:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from forge.exam.arrange import arrange
+from forge.exam.overlap import overlap
 from forge.records import FileEdit, Limits, Record, Task, TestRun, Twin, Verdict
 from forge.seams import FindEnvironment, SandboxProvider, own_python
 from sandboxes.paths import Look, graded_edits, is_reserved, look_into
@@ -51,9 +52,14 @@ class BoxGrader:
         self._chance = chance or random.SystemRandom()
 
     async def grade(self, task: Task, edits: Sequence[FileEdit]) -> Verdict:
-        """See `forge.seams.Grader.grade`. A patch with flags has to pass `SITTINGS` times, each with twins arranged anew."""
+        """See `forge.seams.Grader.grade`. A patch with flags has to pass `SITTINGS` times, each with twins arranged anew.
+
+        A soft task needs no box: its verdict is the overlap with gold, and `weak`.
+        """
         tree = self._trees(task.tree)
         kept, _ = graded_edits(edits, {edit.path for edit in task.tests}, look_into(tree))
+        if task.soft:
+            return _softly(task, kept, tree)
         flags = flags_of(kept, lambda path: _before(task, tree, path))
         verdict = await self._sit(task, edits, tree)
         for _ in range(SITTINGS - 1 if flags and task.twins else 0):
@@ -131,6 +137,17 @@ def verdict_key(task: Task, edits: Sequence[FileEdit]) -> str:
     written = {edit.path: edit.content for edit in (*task.setup, *kept, *task.tests)}
     body = json.dumps([task.tree, sorted(written.items()), sorted(_asked(task))])
     return hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _softly(task: Task, kept: Sequence[FileEdit], tree: Path) -> Verdict:
+    """The verdict on a task whose tests cannot be run."""
+    paths = dict.fromkeys(edit.path for edit in (*task.gold, *kept))
+    before = {path: _before(task, tree, path) for path in paths}
+    found = overlap(before, {e.path: e.content for e in task.gold}, {e.path: e.content for e in kept})
+    reason = (
+        f"{found.lines:.0%} of the {found.changed} lines and {found.symbols:.0%} of the functions that the commit changes; no test was run"
+    )
+    return Verdict(passed=found.passed, reason=reason, weak=True)
 
 
 def _asked(task: Task) -> tuple[str, ...]:

@@ -54,6 +54,8 @@ class RoundsConfig(Section):
     """Distinct successes kept a task (SWE-Gym: 2 beat all)."""
     repository_share: float = Field(0.6, gt=0.0, le=1.0)
     """Share of the kept successes that one repository may give where there are several."""
+    soft_share: float = Field(0.2, ge=0.0, lt=1.0)
+    """Share of the kept successes that may come from tasks graded without tests (`tasks.soft`)."""
     fresh_tasks: int | None = Field(None, ge=1)
     """Training tasks that each round takes on beside those left from earlier rounds; the first takes on all when not given."""
     retire: float = Field(1.0, gt=0.0, le=1.0)

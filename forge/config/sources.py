@@ -56,6 +56,9 @@ class TasksConfig(Section):
     """A commit that touches more Python files is no candidate."""
     new_names: bool = False
     """Take commits whose tests import names that only gold defines: features, whose statement has to name them."""
+    soft: int = Field(0, ge=0)
+    """Further training tasks at most from commits whose environment does not build. Nobody can run their tests: a patch is graded by how
+    far it overlaps the commit's own change, and its successes count little (`rounds.soft_share`)."""
     inject: bool = True
     """Plant bugs where commits give too few tasks."""
     max_per_symbol: int = Field(2, ge=1)

@@ -66,6 +66,11 @@ class Task(Record):
     twins: tuple[Twin, ...] = ()
     """Proven with gold; none where no hidden test takes one."""
 
+    @property
+    def soft(self) -> bool:
+        """No test of it can be run: it is not proven, and grades say how far a patch overlaps the gold change."""
+        return not self.fail_to_pass
+
 
 class Attachment(Record):
     """One file that travels with an instance, as base64 of its bytes."""

@@ -95,10 +95,11 @@ class Runner:
         )
 
         agent = assignment.agent or self._agent
+        shown = 0 if assignment.task.soft else agent.visible_test_files
 
         async def run(edits: Sequence[FileEdit], symbols: Sequence[Symbol]) -> CheckResult:
-            key = _key(f"check {agent.visible_test_files}", assignment.task.id, edits)
-            return await self._once.get(key, lambda: box.check(tree, edits, symbols, agent.visible_test_files))
+            key = _key(f"check {shown}", assignment.task.id, edits)
+            return await self._once.get(key, lambda: box.check(tree, edits, symbols, shown))
 
         try:
             work = await StagedAgent(self._model, self._tokenizers, models, agent, run).solve(tree)

@@ -185,7 +185,13 @@ class Rounds:
         if plan.kind == "dpo":
             found = pairs.preferences(trajectories, by_id, keep_per_task=settings.keep_per_task)
             return {stage: rows for stage, rows in found.items() if len(rows) >= settings.preference_pairs}, {}
-        chosen = select(trajectories, by_id, keep_per_task=settings.keep_per_task, repository_share=settings.repository_share)
+        chosen = select(
+            trajectories,
+            by_id,
+            keep_per_task=settings.keep_per_task,
+            repository_share=settings.repository_share,
+            soft_share=settings.soft_share,
+        )
         borrowed = self._hands.lent(trajectories)
         chosen.rows["generation"] += borrowed
         self._hands.say(f"  {chosen.solved_tasks} tasks solved so far; their answers solve {len(borrowed)} others too")
@@ -241,7 +247,9 @@ class Rounds:
     @cached_property
     def _past(self) -> Past:
         """The finished rounds, and the rollouts of the one under way."""
-        return past_of(self._ledger, {task.id for task in self._hands.side("heldout")}, spent_of(self._ledger, self._config))
+        heldout = {task.id for task in self._hands.side("heldout")}
+        soft = {task.id for task in self._hands.side("train") if task.soft}
+        return past_of(self._ledger, heldout, spent_of(self._ledger, self._config), soft)
 
     def _forget(self) -> None:
         """Have the past read anew: the ledger knows more by now."""

@@ -41,6 +41,8 @@ class Past(Record):
     tallies: dict[int, dict[str, Tally]]
     again: dict[str, dict[str, Tally]] = {}
     """Held-out tasks of steps that were looked at again: all their rollouts, the greedy ones included."""
+    soft: frozenset[str] = frozenset()
+    """Training tasks that are graded without tests: solving them proves little."""
     refused: tuple[int, ...] = ()
     """Rounds whose training was refused for want of own solves."""
     spent: Spent = Spent()
@@ -69,11 +71,11 @@ class Past(Record):
 
     def own_solves(self) -> int:
         """Different training tasks that the agent solved by itself in any round."""
-        return len({task for tally in self.tallies.values() for task, counted in tally.items() if counted.solved})
+        return len({task for tally in self.tallies.values() for task, counted in tally.items() if counted.solved} - self.soft)
 
 
-def past_of(book: Book, heldout: Collection[str], spent: Spent) -> Past:
-    """The past of a run; `heldout` are task ids."""
+def past_of(book: Book, heldout: Collection[str], spent: Spent, soft: Collection[str] = ()) -> Past:
+    """The past of a run; `heldout` are task ids, and so are `soft`, the tasks that are graded without tests."""
     rounds = book.rounds()
     results: dict[str, dict[str, bool]] = {}
     again: dict[str, dict[str, Tally]] = {}
@@ -91,6 +93,7 @@ def past_of(book: Book, heldout: Collection[str], spent: Spent) -> Past:
         rounds=tuple(rounds),
         heldout=results,
         again=again,
+        soft=frozenset(soft),
         tallies={number: found for number, found in tallies.items() if found},
         refused=refused,
         spent=spent,

@@ -25,14 +25,20 @@ class Selection(Record):
 
 
 def select(
-    trajectories: Iterable[Trajectory], tasks: Mapping[str, Task], *, keep_per_task: int, repository_share: float = 1.0
+    trajectories: Iterable[Trajectory],
+    tasks: Mapping[str, Task],
+    *,
+    keep_per_task: int,
+    repository_share: float = 1.0,
+    soft_share: float = 0.0,
 ) -> Selection:
     """Rows of at most `keep_per_task` distinct successes a task, few repairs and few tokens first.
 
     Failures teach review alone, at most one a task and no more than successes do, so that its answers stay balanced.
     Two successes are distinct when they plan for other symbols or their patches differ by more than a few words: only the first of those
     alike is kept (SWE-Gym, arXiv 2412.21139, caps at two). Of several repositories none gives more than `repository_share` of them
-    (Hybrid-Gym, arXiv 2602.16819, gains by spread). A success whose grade is flagged for a reader teaches nothing.
+    (Hybrid-Gym, arXiv 2602.16819, gains by spread), nor do tasks without tests give more than `soft_share`. A success whose grade is
+    flagged for a reader teaches nothing.
     """
     dropped: Counter[str] = Counter()
     solved: dict[str, list[Trajectory]] = defaultdict(list)
@@ -49,7 +55,7 @@ def select(
         else:
             dropped[trajectory.outcome.value] += 1
     kept = [t for task in sorted(solved) for t in _distinct(solved[task], keep_per_task, dropped)]
-    kept = _spread(kept, repository_share, dropped)
+    kept = _spread(_few_soft(kept, tasks, soft_share, dropped), repository_share, dropped)
     rows: dict[str, list[Example]] = {name: [] for name in REGISTRY}
     for trajectory in kept:
         for name, stage in REGISTRY.items():
@@ -120,6 +126,15 @@ def _changed(patch: str) -> str:
 
 def _planned(trajectory: Trajectory) -> tuple[str, ...]:
     return tuple(turn.subject for turn in final_turns(trajectory, "planning"))
+
+
+def _few_soft(kept: list[Trajectory], tasks: Mapping[str, Task], share: float, dropped: Counter[str]) -> list[Trajectory]:
+    """The successes without those by which soft tasks exceed their share of all that remain, tasks chosen by hash."""
+    soft = sorted((t for t in kept if tasks[t.task_id].soft), key=lambda t: hashlib.sha256(t.id.encode()).hexdigest())
+    most = round(share / (1 - share) * (len(kept) - len(soft)))
+    dropped["over soft_share"] += len(soft[most:])
+    gone = {trajectory.id for trajectory in soft[most:]}
+    return [trajectory for trajectory in kept if trajectory.id not in gone]
 
 
 def _spread(kept: list[Trajectory], share: float, dropped: Counter[str]) -> list[Trajectory]:

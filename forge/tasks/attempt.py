@@ -20,7 +20,7 @@ from forge.tasks.inject import inject
 from forge.tasks.journal import Tried
 from forge.tasks.plan import Unit
 from forge.tasks.planting import Planter
-from forge.tasks.prove import Prover, Runs
+from forge.tasks.prove import Prover, Runs, soft_task
 from forge.tasks.suite import Suite, whole_suite
 from forge.tasks.surroundings import Surroundings
 
@@ -63,6 +63,7 @@ class Attempts:
         self._trees = trees
         self._turns = config.max_per_symbol
         self._new_names = config.new_names
+        self._soft = config.soft > 0
         self._seed = seed
         self._planter = Planter(prover, self._healthy, inject or InjectConfig(), seed)
         self._histories: dict[str, History] = {}
@@ -107,7 +108,10 @@ class Attempts:
             return _tried(unit, [candidate])
         placed = await self._placed(candidate, parent, commit.authored_at)
         if isinstance(placed, Drop):
-            return _tried(unit, [placed])
+            ends: list[Task | Drop] = [placed]
+            if self._soft and unit.side == "train" and candidate.title:
+                ends.append(soft_task(candidate))
+            return _tried(unit, ends)
         return _tried(unit, [await self._prover.prove(placed, unit.side)], placed.environment)
 
     async def _placed(self, candidate: Candidate, files: Mapping[str, bytes], date: str) -> Candidate | Drop:

@@ -42,6 +42,8 @@ ENVIRONMENTS, INJECTED_ENVIRONMENTS = "environments.json", "injected-environment
 SIDES: tuple[Side, ...] = ("train", "heldout", "transfer")
 ALL = "all"
 """What counts of tasks are kept under where sides do not matter."""
+SOFT = "soft"
+"""And for tasks that nobody can run."""
 logger = logging.getLogger(__name__)
 
 
@@ -114,7 +116,7 @@ def build_tasks(
     planned, places = _plan(repos, means.open_history, partial(plan, config=config, transfer=transfer, seed=means.seed))
     journal = Journal(output / "journal.jsonl", _fingerprint(places, config, transfer, means.seed), Tried)
     wanted = {"train": config.train, "heldout": config.heldout, "transfer": config.transfer}
-    state = _State(planned, wanted, journal, progress)
+    state = _State(planned, wanted, journal, progress, config.soft)
     _carry_out(state, Workplace(_with_environments(places, means, plain), output / "trials", config, means))
     tasks = [task for _, task in state.chosen()]
     write_records(output / "tasks.parquet", tasks, Task)
@@ -178,6 +180,7 @@ def spread_of(tasks: Collection[Task]) -> dict[str, dict[str, int]]:
         "origin": dict(Counter(task.origin for task in tasks)),
         "repo": dict(Counter(task.repo for task in tasks)),
         "operator": dict(Counter(task.operator for task in tasks if task.operator)),
+        "graded by": dict(Counter("overlap" if task.soft else "tests" for task in tasks)),
         "modules": dict(Counter(repo for repo, _ in modules)),
     }
 
@@ -186,9 +189,15 @@ class _State:
     """The driver's bookkeeping."""
 
     def __init__(
-        self, planned: Plan, wanted: Mapping[str, int], journal: Journal[Tried], progress: Callable[[TaskCounts], None] | None
+        self,
+        planned: Plan,
+        wanted: Mapping[str, int],
+        journal: Journal[Tried],
+        progress: Callable[[TaskCounts], None] | None,
+        soft: int = 0,
     ) -> None:
-        """`wanted` has a number for each side, or one for `ALL`."""
+        """`wanted` has a number for each side, or one for `ALL`; `soft` tasks are taken beside them, at most so many."""
+        self._soft = soft
         self._plan = planned
         self._wanted = dict(wanted)
         self.journal = journal
@@ -209,7 +218,7 @@ class _State:
             known = self.journal.tried.get(unit.key)
             if known is None:
                 yield unit
-            elif known.task is not None:
+            elif known.task is not None and not known.task.soft:
                 self._found[self._goal(unit)].add(known.task.id)
 
     def submit(self, unit: Unit, actors: list[Any]) -> None:
@@ -225,11 +234,12 @@ class _State:
     def chosen(self) -> list[tuple[Unit, Task]]:
         """The first tasks of each side in the plan's order, each once, and the units that they came of."""
         taken: dict[str, tuple[Unit, Task]] = {}
-        left = Counter(self._wanted)
+        left = Counter(self._wanted) + Counter({SOFT: self._soft})
         for unit in self._passed:
             task = (self.journal.tried.get(unit.key) or Tried(key="", task=None)).task
-            if task is not None and task.id not in taken and left[self._goal(unit)] > 0:
-                left[self._goal(unit)] -= 1
+            goal = SOFT if task is not None and task.soft else self._goal(unit)
+            if task is not None and task.id not in taken and left[goal] > 0:
+                left[goal] -= 1
                 taken[task.id] = unit, task
         return list(taken.values())
 
@@ -276,7 +286,7 @@ class _State:
             logger.warning("no box for %s: %s", unit.key, tried.lost)
         else:
             self.journal.add(tried)
-            if tried.task is not None:
+            if tried.task is not None and not tried.task.soft:
                 self._found[self._goal(unit)].add(tried.task.id)
         self.report()
 

@@ -253,6 +253,18 @@ def _task(candidate: Candidate, side: Side, verdict: Comparison, before: Runs, a
     return Task.model_validate({**fields, "id": _id(candidate, setup, verdict), "side": side, "proof": proof})
 
 
+def soft_task(candidate: Candidate) -> Task:
+    """The training task of a candidate whose environment does not build: it is not proven, and no test of it is asked for."""
+    title = statement_of(candidate, (), {})
+    fields = {name: getattr(candidate, name) for name in ("repo", "base_commit", "origin", "tree", "gold", "tests", "commit")}
+    nothing = Comparison(fail_to_pass=(), pass_to_pass=(), flaky=0)
+    files = tuple(sorted({edit.path for edit in (*candidate.gold, *candidate.tests)}))
+    people = bool(candidate.title) and title.startswith(candidate.title or "")
+    said = {"statement": title, "statement_by": "people" if people else "tests"}
+    ids = {"id": _id(candidate, (), nothing), "side": "train", "fail_to_pass": (), "pass_to_pass": (), "files": files}
+    return Task.model_validate({**fields, **said, **ids})
+
+
 def _test_files(candidate: Candidate) -> list[str]:
     return [edit.path for edit in candidate.tests if is_test_file(edit.path) and edit.content is not None]
 

@@ -142,6 +142,16 @@ def test_a_box_that_cannot_be_made_is_an_infrastructure_error(tree: Path, task: 
     assert asyncio.run(grader.grade(task, [GOLD])).passed
 
 
+def test_a_task_without_tests_is_graded_by_its_overlap_with_gold_weakly_and_without_a_box(tree: Path, task: Task) -> None:
+    provider = FakeProvider()
+    grader = BoxGrader(provider, lambda _: tree, Limits(), "soft")
+    soft = task.model_copy(update={"fail_to_pass": (), "pass_to_pass": (), "twins": (), "gold": (GOLD,)})
+    right, wrong = (asyncio.run(grader.grade(soft, edits)) for edits in ([GOLD], [TESTS]))
+    assert right.passed and right.weak and right.reason.startswith("100% of the")
+    assert not wrong.passed and wrong.weak and "no test was run" in wrong.reason
+    assert provider.opened == []
+
+
 def test_every_box_of_a_grade_is_closed(tree: Path, task: Task) -> None:
     provider = FakeProvider()
     asyncio.run(BoxGrader(provider, lambda _: tree, Limits(), "closed").grade(task, [GOLD]))

@@ -156,6 +156,11 @@ def test_own_solves_count_each_task_once_over_all_rounds() -> None:
     assert _past([3, 10]).model_copy(update={"tallies": tallies}).own_solves() == 1
 
 
+def test_solves_that_no_test_proves_do_not_open_the_gate() -> None:
+    past = _past([3, 10]).model_copy(update={"soft": frozenset({"s0", "s1", "t9"})})
+    assert past.own_solves() == 48
+
+
 # Curriculum
 
 PLAN = RoundPlan(round=4, kind="rft", tasks=4, probe=2, samples=4)

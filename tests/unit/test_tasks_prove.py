@@ -226,6 +226,39 @@ def test_every_fix_commit_and_most_functions_give_a_task(tmp_path: Path) -> None
     assert all(sides[path] == task.side for task in tasks for path in task.files)
 
 
+class _NoSurroundings:
+    """Every environment fails to build."""
+
+    async def of(self, repo: str, *_: object) -> Drop:
+        return Drop(sha=repo, reason="no environment: nothing builds")
+
+
+@pytest.mark.parametrize(("soft", "tasks"), [(0, 0), (5, 1)])
+def test_a_commit_whose_environment_does_not_build_is_a_soft_training_task_only_where_those_are_asked_for(
+    tmp_path: Path, soft: int, tasks: int
+) -> None:
+    repo = practice(tmp_path / "repo")
+    trees = TreeStore(tmp_path / "trees")
+    place = Place(path=str(repo.path), head=repo.git("rev-parse", "HEAD"), own_environment=True)
+    config = CONFIG.model_copy(update={"soft": soft})
+    prover = Prover(FakeProvider(), trees.folder, Limits(), runs=1, run_id="test")
+    trying = Attempts({"small": place}, open_history, prover, trees, config, 0, _NoSurroundings())  # type: ignore[arg-type]
+    history = GitHistory("small", tmp_path / "repo")
+    units = [unit for unit in plan([history], CONFIG).units if unit.kind == "commit"]
+    history.close()
+    ends = {unit.side: asyncio.run(trying.attempt(unit)) for unit in units}
+    trying.close()
+    assert ends["heldout"].task is None
+    found = ends["train"].task
+    assert (found is not None) == bool(tasks)
+    assert ends["train"].refused == {"commit: no environment: nothing builds": 1}
+    if found is not None:
+        assert found.soft and found.proof is None and found.statement and found.side == "train" and found.commit
+        assert not any(
+            line.strip() in found.statement for edit in found.gold for line in (edit.content or "").splitlines() if len(line.strip()) > 15
+        )
+
+
 def test_a_unit_whose_boxes_keep_failing_is_lost_not_refused(tmp_path: Path) -> None:
     trying = attempts(tmp_path, FakeProvider(broken=99))
     history = GitHistory("small", tmp_path / "repo")
