@@ -230,6 +230,8 @@ class TrainJob(Record):
     method: Literal["sft", "dpo"] = "sft"
     beta: float = 0.1
     """How strongly DPO keeps to the base."""
+    sft_weight: float = 0.0
+    """Weight of the supervised loss of the better answer beside DPO's."""
     start: str | None = None
     """Adapter folder whose weights the new adapter starts from; of the same base, rank and alpha."""
     average: str | None = None

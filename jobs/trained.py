@@ -57,8 +57,8 @@ def by_preferences(job: TrainJob, config: ForgeConfig, promoted: AdapterRef | No
     """The job with DPO's settings, from the stage's promoted adapter on where that is asked for and there is one of the same rank."""
     dpo = config.training.dpo
     start = promoted.path if dpo.start == "promoted" and promoted is not None and promoted.rank == job.rank else None
-    changes = {"method": "dpo", "beta": dpo.beta, "learning_rate": dpo.learning_rate, "epochs": dpo.epochs, "max_steps": None}
-    return job.model_copy(update=changes | {"start": start})
+    changes = {"method": "dpo", "beta": dpo.beta, "sft_weight": dpo.sft_weight, "learning_rate": dpo.learning_rate, "epochs": dpo.epochs}
+    return job.model_copy(update=changes | {"start": start, "max_steps": None})
 
 
 def store(adapters: FolderAdapterStore, config: ForgeConfig, number: int, job: TrainJob, result: TrainResult, base: str) -> AdapterRef:

@@ -47,6 +47,8 @@ class DpoConfig(Section):
     """How strongly an adapter keeps to the base."""
     learning_rate: float = Field(5e-6, gt=0)
     epochs: float = Field(1.0, gt=0)
+    sft_weight: float = Field(0.0, ge=0.0)
+    """Weight of the supervised loss of the better answer beside the preference (arXiv 2404.19733): 0 is DPO alone."""
     start: Literal["base", "promoted"] = "promoted"
     """`promoted`: the weights of the stage's promoted adapter, where there is one of the same rank, are gone on from."""
 

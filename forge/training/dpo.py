@@ -38,7 +38,7 @@ class Dpo:
         data: pairs.PairSet = parts["data"]
         trainer = _Trainer(
             model=parts["model"],
-            args=DPOConfig(**settings, beta=job.beta, loss_type=["sigmoid"]),
+            args=DPOConfig(**settings, beta=job.beta, **_losses(job.sft_weight)),
             train_dataset=_dataset(data.train),
             eval_dataset=_dataset(dataset_order(data.heldout)) if data.heldout else None,
             processing_class=parts["tokenizer"],
@@ -70,6 +70,12 @@ class _Trainer(DPOTrainer):
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Write none: the manifest of the adapter store says more."""
+
+
+def _losses(sft_weight: float) -> dict[str, Any]:
+    if not sft_weight:
+        return {"loss_type": ["sigmoid"]}
+    return {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, sft_weight]}
 
 
 def _dataset(encoded: Sequence[pairs.EncodedPair]) -> Dataset:
