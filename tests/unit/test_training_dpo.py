@@ -44,6 +44,19 @@ def test_dpo_prefers_the_better_answers_of_prompts_it_never_saw(base: Path, tmp_
     assert {path.name for path in Path(result.output).iterdir() if path.is_dir()} == set()
 
 
+def test_the_supervised_loss_beside_it_makes_the_better_answer_likelier_than_preferring_alone(base: Path, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    encoded = [pairs.encode(preference(number), tokenizer, rows.end_token_id(tokenizer)) for number in range(20)]
+    asked = [(pair.prompt_ids, pair.chosen_ids) for pair in encoded]
+
+    def likelihood(sft_weight: float) -> float:
+        output = str(tmp_path / f"weight-{sft_weight}")
+        result = TrlTrainer(threads=1).train(make_job(base, tmp_path, sft_weight=sft_weight, output=output, max_steps=12))
+        return sum(map(sum, logprobs.of_adapter(str(base), Path(result.output), asked)))
+
+    assert likelihood(1.0) > likelihood(0.0) + 1.0
+
+
 def test_the_reference_is_the_base_whatever_the_adapter_starts_from(base: Path, tmp_path: Path) -> None:
     """With a start that prefers already, the very first margins are those of the start over the base."""
     trainer = TrlTrainer(threads=1)
