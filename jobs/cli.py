@@ -29,6 +29,7 @@ from jobs.data.cli import app as data
 from jobs.endpoint_cli import keys, serve
 from jobs.mine_cli import mine
 from jobs.solve_cli import mcp, solve
+from jobs.status.cli import status
 from jobs.tasks.cli import app as tasks
 from jobs.train_cli import train
 
@@ -51,6 +52,7 @@ app.command()(train)
 app.command()(serve)
 app.command()(solve)
 app.command()(mcp)
+app.command()(status)
 app.add_typer(keys, name="keys")
 
 Arguments = Annotated[list[str] | None, typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", show_default=False)]

@@ -164,6 +164,7 @@ def test_our_own_code_is_imported_at_the_top() -> None:
         "jobs/train_cli.py",
         "jobs/endpoint_cli.py",
         "jobs/solve_cli.py",
+        "jobs/status/cli.py",
         "jobs/tasks/",
         "jobs/data/",
         "jobs/adapters/cli.py",
