@@ -18,7 +18,7 @@ class StepCost(Record):
     seconds: float
     """From a rollout's start to its graded end, retries and waiting for the model and for boxes included."""
     model_s: float
-    """Of these, seconds that the agent waited for the model."""
+    """Seconds of all calls of the model; several of one rollout may be under way at once."""
     box_s: float
     """Seconds of grading runs in boxes, each different patch of a task once. How long boxes were open for attempts is not recorded."""
 

@@ -9,7 +9,7 @@ from forge.evals import plots
 from forge.evals.headline import chosen, headline
 from forge.evals.page_cost import cost
 from forge.evals.page_judge import judge
-from forge.evals.page_parts import card, cell, duration, interval, key, p_value, table
+from forge.evals.page_parts import card, cell, duration, interval, key, p_value, sentence, table
 from forge.evals.page_rounds import rounds
 from forge.evals.paired import Paired
 from forge.evals.stories import stories
@@ -39,7 +39,7 @@ def page(summary: RunSummary) -> str:
 def _head(summary: RunSummary) -> str:
     text = escape(headline(summary)).split("*")
     title = "".join(f"<em>{part}</em>" if index % 2 else part for index, part in enumerate(text))
-    stand_in = f'<p class="lead">{escape(summary.base.about)}</p>' if summary.base.stand_in else ""
+    stand_in = f'<p class="lead">{escape(sentence(summary.base.about))}</p>' if summary.base.stand_in else ""
     best = f'<p class="lead">{escape(words)}</p>' if (words := chosen(summary.best_of)) else ""
     facts = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(more)}</small></dd></div>" for name, value, more in _facts(summary)

@@ -29,11 +29,13 @@ def _whole(summary: RunSummary) -> str:
     """Time, tokens, GPU hours and money, each beside its budget where there is one."""
     spent, budget = summary.spent, summary.budget
     tokens = spent.tokens or summary.prompt_tokens + summary.completion_tokens
+    gpu = f"{spent.gpu_hours:.2f} GPU hours" if spent.gpu_hours or "gpu_hours" in budget else "no GPU"
+    money = f"{spent.money:.2f} in money" if spent.money or "money" in budget else ""
     told = {
         "wall_s": (duration(summary.wall_s), duration),
         "tokens": (f"{tokens / 1e6:.1f} M tokens of prompts and answers", lambda limit: f"{limit / 1e6:g} M"),
-        "gpu_hours": (f"{spent.gpu_hours:.2f} GPU hours" if spent.gpu_hours else "no GPU", lambda limit: f"{limit:g}"),
-        "money": (f"{spent.money:.2f} in money" if spent.money else "", lambda limit: f"{limit:g}"),
+        "gpu_hours": (gpu, lambda limit: f"{limit:g}"),
+        "money": (money, lambda limit: f"{limit:g}"),
     }
     parts = [words + (f" (budget {as_words(budget[name])})" if name in budget else "") for name, (words, as_words) in told.items() if words]
     return ", ".join(parts) + ("." if budget else "; no budget was set.")
@@ -52,10 +54,10 @@ def _solves(summary: RunSummary) -> str:
         ]
         for item in summary.costs
     ]
-    head = ["For each solved task", "Rollouts", "Solved", "Tokens", "Rollout time", "of it, model", "Grading in boxes"]
+    head = ["For each solved task", "Rollouts", "Solved", "Tokens", "Rollout time", "Model calls", "Grading in boxes"]
     note = (
-        "All that a step spent, failures counted in, over the tasks it solved. Rollouts run beside each other, so their seconds add up to "
-        "more than the wall time. Grading is the runs of named tests, each different patch once."
+        "All that a step spent, failures counted in, over the tasks it solved. Rollouts, and some model calls within one, run beside "
+        "each other: their seconds add up to more than the wall time. Grading is the runs of named tests, each different patch once."
     )
     return f'<h3 class="between">The price of a solved task</h3>\n{table(head, rows)}\n<p class="note after">{note}</p>'
 

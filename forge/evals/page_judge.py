@@ -41,6 +41,8 @@ def _told(found: BestOfN) -> str:
         return f"{words} There is nothing to choose."
     if best <= first:
         return f"{words} Review's choice is worth nothing."
+    if ci.low <= first:
+        return f"{words} The gain may be chance."
     return f"{words} Review finds {percent((best - first) / (some - first))} of what there is to find."
 
 

@@ -55,3 +55,8 @@ def interval(step: StepReport) -> str:
 def p_value(p: float) -> str:
     """A p as people write it."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def sentence(words: str) -> str:
+    """The words with a capital letter and a full stop."""
+    return words[:1].upper() + words[1:].rstrip(".") + "."

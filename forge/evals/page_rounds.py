@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from forge.evals.page_parts import duration, interval
+from forge.evals.page_parts import duration, interval, sentence
 from forge.evals.summary import RunSummary
 from forge.evals.svg import percent
 from forge.records import Decision, RoundReport
@@ -31,7 +31,7 @@ def rounds(summary: RunSummary) -> str:
     if early:
         head = f"Rounds {told[0].round} to {told[early - 1].round}"
         first = f'<details><summary>{head}</summary><div class="inner">{_list(items[:early])}</div></details>\n'
-    after = f'<p class="next"><strong>What next.</strong> {escape(_sentence(summary.outlook))}</p>' if summary.outlook else ""
+    after = f'<p class="next"><strong>What next.</strong> {escape(sentence(summary.outlook))}</p>' if summary.outlook else ""
     return (
         "<section>\n<h2>What was tried, and why</h2>\n<p>Each decision was recorded with its evidence before it was acted on.</p>\n"
         f"{first}{_list(items[early:])}\n{after}</section>"
@@ -48,7 +48,7 @@ def _round(report: RoundReport, decisions: Sequence[Decision]) -> str:
     why = next((decision.why for decision in decisions if decision.name == "plan"), "")
     planned = f"<p>{escape(_planned(report, why))}</p>" if report.plan is not None else ""
     rows = "".join(_decision(decision) for decision in decisions if decision.name != "plan" or report.plan is None)
-    listed = f'<dl class="decisions">{rows}</dl>' if rows else f"<p>{escape(_sentence(report.decision))}</p>"
+    listed = f'<dl class="decisions">{rows}</dl>' if rows else f"<p>{escape(sentence(report.decision))}</p>"
     kind = "" if report.step is not None and report.step.promoted else ' class="unusable"'
     return (
         f'<li{kind}><h3>Round {report.round}, {escape(report.name)} <span class="note">{escape(note)}</span></h3>{planned}{listed}'
@@ -58,14 +58,14 @@ def _round(report: RoundReport, decisions: Sequence[Decision]) -> str:
 
 def _planned(report: RoundReport, why: str) -> str:
     assert report.plan is not None
-    return _sentence(report.plan.doing + (f". Why: {why}" if why else ""))
+    return sentence(report.plan.doing + (f". Why: {why}" if why else ""))
 
 
 def _decision(decision: Decision) -> str:
     figures = " · ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in decision.figures.items())
     beneath = f'<small class="note">{escape(figures)}</small>' if figures else ""
     chip = f'<span class="chip {CHIPS.get(decision.choice, "")}">{escape(decision.choice)}</span>'
-    return f"<div><dt>{escape(decision.name)} {chip}</dt><dd>{escape(_sentence(decision.why))}{beneath}</dd></div>"
+    return f"<div><dt>{escape(decision.name)} {chip}</dt><dd>{escape(sentence(decision.why))}{beneath}</dd></div>"
 
 
 def _came_of_it(report: RoundReport) -> str:
@@ -81,7 +81,3 @@ def _came_of_it(report: RoundReport) -> str:
     kept = "promoted" if step.promoted else "the adapters from before stay"
     parts.append(f"{step.solved} of {step.tasks} held-out tasks = {percent(step.pass_at_1)} ({interval(step)}): {kept}")
     return ", then ".join(parts) + "."
-
-
-def _sentence(words: str) -> str:
-    return words[:1].upper() + words[1:].rstrip(".") + "."

@@ -42,7 +42,7 @@ def pass_at_1(heldout: Sequence[StepReport], transfer: Sequence[StepReport]) -> 
             continue
         parts.append(text(places[step.name] - shift - 9, box.y(step.pass_at_1) + 4, percent(step.pass_at_1), "value end"))
         parts.append(text(places[step.name], box.bottom + 22, step.name, "name middle"))
-        if not step.promoted and len(names) <= 5:
+        if not step.promoted and len(names) <= 4:  # more of them would lie on each other
             parts.append(text(places[step.name], box.bottom + 38, "not promoted", "axis middle"))
     described = ", ".join(
         f"{step.name} {percent(step.pass_at_1)} ({percent(step.ci95.low)} to {percent(step.ci95.high)})" for step in heldout

@@ -12,8 +12,8 @@ from forge.observe.progress import clock
 from forge.records import Decision
 from jobs.status.view import Cost, Evaluated, Status, Try, Work
 
-WIDE = 100
-"""Columns from which bars are drawn longer."""
+WIDE, NARROW = 100, 72
+"""Columns from which bars are drawn longer, and below which there are none."""
 STEPS = 6
 """Evaluated steps that are shown unless all are asked for; the first one always is."""
 STATES = {"running": "bold green", "elsewhere": "bold yellow", "stopped": "bold red", "finished": "bold cyan"}
@@ -118,10 +118,10 @@ def _outcomes(counts: dict[str, int]) -> Text:
 def _better(status: Status, width: int, everything: bool, dense: bool) -> RenderableType:
     if not status.steps:
         return Text("nothing is evaluated yet", style="dim")
-    table = Table.grid(padding=(0, 2, 0, 0))
-    long = 20 if width >= WIDE else 12
-    for justify in ("left", "left", "right", "left", "left", "left"):
-        table.add_column(justify="right" if justify == "right" else "left", no_wrap=True)
+    table = Table.grid(padding=(0, 2 if width >= NARROW else 1, 0, 0))
+    long = 20 if width >= WIDE else 12 if width >= NARROW else 0
+    for index in range(6 if long else 4):
+        table.add_column(justify="right" if index == (2 if long else 1) else "left", no_wrap=True)
     shown = list(status.steps) if everything or len(status.steps) <= STEPS else [status.steps[0], *status.steps[1 - STEPS :]]
     for item in shown:
         table.add_row(*_step(item, long))
@@ -140,17 +140,17 @@ def _better(status: Status, width: int, everything: bool, dense: bool) -> Render
 
 def _step(item: Evaluated, long: int) -> Sequence[Text]:
     step = item.step
+    alone, kept = ("the base alone", "kept the old") if long else ("base", "kept")
+    word = alone if step.round == 0 else "promoted" if step.promoted else kept
+    name, share = Text(step.name), Text(f"{step.pass_at_1:.0%}", style="bold")
+    sure = Text(f"{100 * step.ci95.low:.0f} to {100 * step.ci95.high:.0f} %", style="dim")
+    decided = Text(word, style="dim" if step.round == 0 else "green" if step.promoted else "red")
+    if not long:
+        return name, share, Text(f"{100 * step.ci95.low:.0f}-{100 * step.ci95.high:.0f}", style="dim"), decided
     low, at, high = (round(long * share) for share in (step.ci95.low, step.pass_at_1, step.ci95.high))
     bar = Text("█" * low, style="green").append("▓" * (at - low), style="green").append("░" * (high - at), style="green")
-    word = "the base alone" if step.round == 0 else "promoted" if step.promoted else "kept the old"
-    return (
-        Text(step.name),
-        bar.append(" " * (long - high)),
-        Text(f"{step.pass_at_1:.0%}", style="bold"),
-        Text(f"{100 * step.ci95.low:.0f} to {100 * step.ci95.high:.0f} %", style="dim"),
-        Text("" if step.paired_p is None else f"p {step.paired_p:.2g}", style="dim"),
-        Text(word, style="dim" if step.round == 0 else "green" if step.promoted else "red"),
-    )
+    bar.append(" " * (long - high))
+    return name, bar, share, sure, Text("" if step.paired_p is None else f"p {step.paired_p:.2g}", style="dim"), decided
 
 
 def _cost(cost: Cost) -> RenderableType:

@@ -448,6 +448,9 @@ def test_the_worth_of_choosing_is_told_with_its_interval_and_the_scores_with_the
     assert f"ECE) {found.calibration_error:.2f}, Brier {found.brier:.2f}, AUC {found.auc:.2f}" in text
     assert all(f">{item.answers}</text>" in text for item in found.bins)
     assert judge(None) == ""
+    assert "of what there is to find" in text
+    unsure = found.best_ci95[-1].model_copy(update={"low": 0.1})
+    assert "The gain may be chance." in judge(found.model_copy(update={"best_ci95": (*found.best_ci95[:-1], unsure)}))
     one_sided = best_of_n([trajectory("t", Outcome.FAILED).model_copy(update={"sample": n, "review_score": 0.2}) for n in range(2)])
     assert "There is nothing to choose." in judge(one_sided) and "no AUC" in judge(one_sided)
 

@@ -259,3 +259,37 @@ def test_a_ledger_of_the_first_schema_is_shown_as_it_is(run: MadeRun) -> None:
     assert (found.decisions, found.cost.spent.tokens, len(found.steps)) == ((), 0, 1)
     with sqlite3.connect(run.root / "ledger.db") as base:
         assert base.execute("PRAGMA user_version").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(("limit", "read"), [(2, False), (9, True)])
+def test_pairs_are_counted_only_where_a_dpo_round_may_be_what_is_left(
+    limit: int, read: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = MadeRun(tmp_path / "w", [f"rounds.limit={limit}", "rounds.most_samples=2"])
+    run.before_the_rounds()
+    for number in (1, 2, 3):
+        run.round(number, solved=9)
+    steps: list[str] = []
+    plain = Ledger.trajectories
+
+    def note(self: Ledger, step: str) -> object:
+        steps.append(step)
+        return plain(self, step)
+
+    monkeypatch.setattr(Ledger, "trajectories", note)  # as above: what a look costs has no seam
+    found = seen(run)
+    assert found.next.startswith("no further round: ")
+    assert ("collect-1" in steps) is read
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 200])
+@pytest.mark.parametrize("dense", [False, True])
+def test_the_view_fits_the_terminal(run: MadeRun, width: int, dense: bool) -> None:
+    run.before_the_rounds()
+    run.round(1, solved=5, why="first adapters: promoted")
+    run.planned(2)
+    run.rolled_out("collect-1", ["t0", "t1"], solved=1, total=10)
+    shown = text(seen(run), width, dense=dense).splitlines()
+    assert max(map(len, shown)) <= width
+    assert not dense or width < 80 or len(shown) <= 24
+    assert any("25%" in row and "promoted" in row for row in shown), "no figure is cut off"
