@@ -11,6 +11,7 @@ chosen and wired to seams; nothing imports `jobs`, and no decision about data or
     improve.py    the job itself: the whole loop
     loop.py       its phases in order: prepare.py before the rounds, rollouts.py in them, canary.py before an evaluation
     context.py    what the phases share; wiring.py  which implementation stands behind each seam
+    status/       forge status: a run seen from outside, while it goes on
     summary.py    what a finished run says: the record of the report, and the table
     tasks/        forge tasks: import, export, verify
     adapters/     forge adapters: list, compare, promote, go back, clear away; forge export

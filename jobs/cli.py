@@ -30,6 +30,7 @@ from jobs.endpoint_cli import keys, serve
 from jobs.evaluate_cli import evaluate
 from jobs.mine_cli import mine
 from jobs.solve_cli import mcp, solve
+from jobs.status.cli import status
 from jobs.tasks.cli import app as tasks
 from jobs.train_cli import train
 
@@ -53,6 +54,7 @@ app.command()(serve)
 app.command()(solve)
 app.command()(mcp)
 app.command()(evaluate)
+app.command()(status)
 app.add_typer(keys, name="keys")
 
 Arguments = Annotated[list[str] | None, typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", show_default=False)]

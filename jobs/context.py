@@ -36,7 +36,7 @@ class RunContext:
 
         `rollouts` are those that it will have in all, for whoever looks at the ledger meanwhile.
         """
-        self.ledger.start_phase(name, {"what": what, **({"rollouts": rollouts} if rollouts else {})})
+        self.ledger.start_phase(name, {"what": what, "sandbox": self.sandbox.name, **({"rollouts": rollouts} if rollouts else {})})
         with self.progress.phase(name, what) as phase:
             yield phase
         self.ledger.touch_phase(name)

@@ -12,6 +12,7 @@ import psutil
 import forge
 from forge.evals import summary
 from forge.evals.best_of_n import best_of_n
+from forge.evals.cost import step_cost
 from forge.evals.levers import levers
 from forge.evals.steps import solved_by_task
 from forge.evals.summary import BaseNote, RunSummary
@@ -74,6 +75,8 @@ def summarise(loop: Loop) -> RunSummary:
         outlook=loop.rounds.outlook,
         spent=spent_of(run.ledger, run.config),
         levers=levers(promoted[0], weights, settings, promoted[-1]) if weights and settings else None,
+        budget=run.config.rounds.budget.limits,
+        costs=tuple(step_cost(step, found) for step, found in everything.items()),
         best_of=best_of_n(everything.get(choosing(loop.rounds.promoted or ""), ()), seed=run.config.seed),
     )
 

@@ -21,6 +21,12 @@ class BudgetConfig(Section):
     gpu_hour_price: float = Field(0.0, ge=0)
     """Money for one GPU for an hour."""
 
+    @property
+    def limits(self) -> dict[str, float]:
+        """The limits that are set, by key."""
+        named = {"wall_s": self.wall_s, "tokens": self.tokens, "gpu_hours": self.gpu_hours, "money": self.money}
+        return {key: float(value) for key, value in named.items() if value is not None}
+
 
 class ScaffoldConfig(Section):
     """Rounds that search the agent's own settings instead of training: how much it looks at, how often it tries again, and how boldly."""

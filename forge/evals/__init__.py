@@ -5,9 +5,11 @@
     pass_at_k.py      the unbiased estimator
     stage_scores.py   how good each stage was on its own, against the gold change
     steps.py          one evaluated step of the loop as a `StepReport`
-    summary.py        `RunSummary`, everything that a report says
+    best_of_n.py      several answers a task and a judge: its worth, and its calibration
+    cost.py           tokens and seconds for each solved task
+    summary.py        `RunSummary`, everything that a report says; headline.py  the same in one sentence
     report.py         the summary as report.json and as one self-contained page
-    plots.py  page.css  the page's drawings and looks
+    page.py  page_*.py, stories.py  the page and its sections; plots.py, plots_judge.py, svg.py  their drawings
     suites/           public coding suites: rows, problems, exams, scores
 
 Everything here is a pure function of records: no model, no sandbox, no ledger, no clock. Only `suites/examiner.py` asks a model

@@ -1,14 +1,15 @@
-"""The report's drawings: plain SVG, 440 units wide so that they read on a phone, colours from the page's style sheet."""
+"""The report's drawings of steps, stages, outcomes and time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import NamedTuple
 
+from forge.evals.svg import WIDTH, Box, line, percent, shares, svg, text
 from forge.records import StepReport
 
-WIDTH = 440
+LABELLED = 7
+"""Steps that have room for their names side by side."""
 OUTCOMES = ("solved", "failed", "agent_error", "infra_error")
 LABELS = {
     "analysis_recall": "Analysis: touched symbols named",
@@ -21,27 +22,11 @@ LABELS = {
 }
 
 
-class Box(NamedTuple):
-    """The area of a plot that data is drawn in, in SVG units."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    def x(self, share: float) -> float:
-        return self.left + share * (self.right - self.left)
-
-    def y(self, share: float) -> float:
-        return self.bottom - share * (self.bottom - self.top)
-
-
 def pass_at_1(heldout: Sequence[StepReport], transfer: Sequence[StepReport]) -> str:
     """Pass@1 after each step with 95 % intervals: held-out tasks joined by a line, transfer beside them."""
     box = Box(40, 16, WIDTH - 12, 250)
     names = [step.name for step in heldout]
-    parts = [_line(box.left, box.y(tick), box.right, box.y(tick), "grid") for tick in (0, 0.25, 0.5, 0.75, 1)]
-    parts += [_text(box.left - 8, box.y(tick) + 4, percent(tick), "axis end") for tick in (0, 0.25, 0.5, 0.75, 1)]
+    parts = shares(box)
     places = {name: box.x((index + 0.5) / max(1, len(names))) for index, name in enumerate(names)}
     shift = 9 if transfer else 0
     solid = [(places[step.name] - shift, box.y(step.pass_at_1)) for step in heldout if step.promoted]
@@ -50,16 +35,19 @@ def pass_at_1(heldout: Sequence[StepReport], transfer: Sequence[StepReport]) -> 
     for step in transfer:
         if step.name in places:
             parts += _whisker(places[step.name] + shift, step, box, "transfer")
-    for step in heldout:
+    every = 1 + (len(names) - 1) // LABELLED  # labels of more steps would lie on each other
+    for index, step in enumerate(heldout):
         parts += _whisker(places[step.name] - shift, step, box, "heldout" if step.promoted else "heldout refused")
-        parts.append(_text(places[step.name] - shift - 9, box.y(step.pass_at_1) + 4, percent(step.pass_at_1), "value end"))
-        parts.append(_text(places[step.name], box.bottom + 22, step.name, "name middle"))
-        if not step.promoted:
-            parts.append(_text(places[step.name], box.bottom + 38, "not promoted", "axis middle"))
+        if (len(names) - 1 - index) % every:
+            continue
+        parts.append(text(places[step.name] - shift - 9, box.y(step.pass_at_1) + 4, percent(step.pass_at_1), "value end"))
+        parts.append(text(places[step.name], box.bottom + 22, step.name, "name middle"))
+        if not step.promoted and len(names) <= 4:  # more of them would lie on each other
+            parts.append(text(places[step.name], box.bottom + 38, "not promoted", "axis middle"))
     described = ", ".join(
         f"{step.name} {percent(step.pass_at_1)} ({percent(step.ci95.low)} to {percent(step.ci95.high)})" for step in heldout
     )
-    return _svg(300, f"Held-out pass@1: {described}", parts)
+    return svg(300, f"Held-out pass@1: {described}", parts)
 
 
 def stage_scores(scores: Mapping[str, Mapping[str, float]]) -> str:
@@ -70,11 +58,11 @@ def stage_scores(scores: Mapping[str, Mapping[str, float]]) -> str:
     parts: list[str] = []
     for row, name in enumerate(names):
         y = 34 + row * 46
-        parts.append(_text(box.left, y - 12, LABELS[name], "name"))
-        parts.append(_line(box.left, y, box.right, y, "track"))
+        parts.append(text(box.left, y - 12, LABELS[name], "name"))
+        parts.append(line(box.left, y, box.right, y, "track"))
         values = [(index, scores[step][name]) for index, step in enumerate(steps) if name in scores[step]]
         low, high = min(value for _, value in values), max(value for _, value in values)
-        parts.append(_line(box.x(low), y, box.x(high), y, "span"))
+        parts.append(line(box.x(low), y, box.x(high), y, "span"))
         for index, value in values:
             strength = 0.25 + 0.75 * (index + 1) / len(steps)
             last = index == values[-1][0]
@@ -82,9 +70,9 @@ def stage_scores(scores: Mapping[str, Mapping[str, float]]) -> str:
                 f'<circle class="dot" cx="{box.x(value):.1f}" cy="{y}" r="{6 if last else 4.5}" style="opacity:{strength:.2f}">'
                 f"<title>{escape(steps[index])}: {value:.2f}</title></circle>"
             )
-        parts.append(_text(WIDTH - 4, y + 5, f"{values[-1][1]:.2f}", "value end"))
+        parts.append(text(WIDTH - 4, y + 5, f"{values[-1][1]:.2f}", "value end"))
     described = "; ".join(f"{LABELS[name]}: {[round(scores[step][name], 2) for step in steps if name in scores[step]]}" for name in names)
-    return _svg(24 + 46 * len(names), f"Scores of each stage by step. {described}", parts)
+    return svg(24 + 46 * len(names), f"Scores of each stage by step. {described}", parts)
 
 
 def outcomes(by_step: Mapping[str, Mapping[str, int]]) -> str:
@@ -94,8 +82,8 @@ def outcomes(by_step: Mapping[str, Mapping[str, int]]) -> str:
     for row, (step, counts) in enumerate(by_step.items()):
         y = 22 + row * 46
         total = sum(counts.values())
-        parts.append(_text(0, y - 6, step, "name"))
-        parts.append(_text(WIDTH, y + 13, f"{total:,}", "value end"))
+        parts.append(text(0, y - 6, step, "name"))
+        parts.append(text(WIDTH, y + 13, f"{total:,}", "value end"))
         left = box.left
         for outcome in OUTCOMES:
             count = counts.get(outcome, 0)
@@ -107,10 +95,10 @@ def outcomes(by_step: Mapping[str, Mapping[str, int]]) -> str:
                 f"<title>{escape(step)}: {count:,} {outcome}</title></rect>"
             )
             if width > 34:
-                parts.append(_text(left + 7, y + 13, f"{count:,}", "inside"))
+                parts.append(text(left + 7, y + 13, f"{count:,}", "inside"))
             left += width
     described = "; ".join(f"{step}: {dict(counts)}" for step, counts in by_step.items())
-    return _svg(10 + 46 * len(by_step), f"Rollouts by outcome. {described}", parts)
+    return svg(10 + 46 * len(by_step), f"Rollouts by outcome. {described}", parts)
 
 
 def durations(seconds: Mapping[str, float], shown: Mapping[str, str]) -> str:
@@ -120,16 +108,11 @@ def durations(seconds: Mapping[str, float], shown: Mapping[str, str]) -> str:
     for row, (name, value) in enumerate(seconds.items()):
         y = 6 + row * 26
         width = max(1.5, value / longest * (WIDTH - 240))
-        parts.append(_text(148, y + 13, name, "name end"))
+        parts.append(text(148, y + 13, name, "name end"))
         parts.append(f'<rect class="phase" x="158" y="{y}" width="{width:.1f}" height="18" rx="2"/>')
-        parts.append(_text(158 + width + 8, y + 13, shown[name], "value"))
+        parts.append(text(158 + width + 8, y + 13, shown[name], "value"))
     described = ", ".join(f"{name} {shown[name]}" for name in seconds)
-    return _svg(12 + 26 * len(seconds), f"Time by phase: {described}", parts)
-
-
-def percent(share: float, digits: int = 0) -> str:
-    """`68 %`, the way the whole report writes it."""
-    return f"{100 * share:.{digits}f} %"
+    return svg(12 + 26 * len(seconds), f"Time by phase: {described}", parts)
 
 
 def _whisker(x: float, step: StepReport, box: Box, kind: str) -> list[str]:
@@ -138,21 +121,8 @@ def _whisker(x: float, step: StepReport, box: Box, kind: str) -> list[str]:
     title = f"{step.name}: {step.solved} of {step.tasks}, {percent(step.pass_at_1, 1)} ({interval})"
     return [
         f'<g class="{kind}"><title>{escape(title)}</title>',
-        _line(x, low, x, high, "bar"),
-        _line(x - 4, low, x + 4, low, "bar"),
-        _line(x - 4, high, x + 4, high, "bar"),
+        line(x, low, x, high, "bar"),
+        line(x - 4, low, x + 4, low, "bar"),
+        line(x - 4, high, x + 4, high, "bar"),
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5"/></g>',
     ]
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
-    return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
-
-
-def _text(x: float, y: float, text: str, kind: str) -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
-
-
-def _svg(height: float, described: str, parts: Sequence[str]) -> str:
-    label = escape(described, quote=True)
-    return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{label}">{"".join(parts)}</svg>'

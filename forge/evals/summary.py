@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from forge.evals.best_of_n import BestOfN
+from forge.evals.cost import StepCost
 from forge.evals.intervals import wilson
 from forge.evals.levers import Levers
 from forge.evals.paired import Paired, compare
@@ -104,6 +105,10 @@ class RunSummary(Record):
     outlook: str = ""
     """What a further round would do, or why there is none."""
     spent: Spent = Spent()
+    budget: dict[str, float] = {}
+    """Limits of the run in all, as the configuration names them."""
+    costs: tuple[StepCost, ...] = ()
+    """What the rollouts of each step came to."""
     best_of: BestOfN | None = None
     """Several answers to each held-out task by the promoted adapters, one chosen by review."""
     levers: Levers | None = None

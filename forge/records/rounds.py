@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from forge.records.base import Record
@@ -9,6 +10,15 @@ from forge.records.base import Record
 RoundKind = Literal["cold-start", "rft", "dpo", "teacher", "scaffold", "stop"]
 """Where a round's rows come from: mined commits, own successes, pairs of a success and a failure, a teacher's successes. A `scaffold`
 round trains nothing and searches the agent's own settings; `stop` is no round."""
+
+DOING: Mapping[RoundKind, str] = {
+    "cold-start": "train every stage on mined commits",
+    "rft": "sample {tasks} training tasks {samples} times each{probe}, train on what was solved",
+    "dpo": "train on pairs of a solved and a failed answer, from the promoted adapters on",
+    "teacher": "let the teacher act on {tasks} training tasks, train on what it solved",
+    "scaffold": "try {samples} settings of the agent on {tasks} training tasks, train nothing",
+    "stop": "nothing more",
+}
 
 
 class Decision(Record):
@@ -44,6 +54,14 @@ class RoundPlan(Record):
     def name(self) -> str:
         """`rft-2`: the second round after the cold start."""
         return self.kind if self.round <= 1 else f"{self.kind}-{self.round - 1}"
+
+    @property
+    def doing(self) -> str:
+        """What the round does, in a clause."""
+        probe = f" ({self.probe} as a probe)" if self.probe < self.samples else ""
+        return DOING[self.kind].format(tasks=self.tasks, samples=self.samples, probe=probe) + (
+            f", pulling a lever: {self.lever}" if self.lever else ""
+        )
 
 
 class Allocation(Record):

@@ -59,21 +59,9 @@ def overspent(spent: Spent, budget: BudgetConfig) -> str:
 
 def in_words(plan: RoundPlan, why: str) -> str:
     """The plan as a person reads it, one line."""
-    lever = f", pulling a lever: {plan.lever}" if plan.lever else ""
-    match plan.kind:
-        case "cold-start":
-            what = "train every stage on mined commits"
-        case "rft":
-            what = f"sample {plan.tasks} training tasks {plan.samples} times each ({plan.probe} as a probe), train on what was solved"
-        case "dpo":
-            what = "train on pairs of a solved and a failed answer, from the promoted adapters on"
-        case "teacher":
-            what = f"let the teacher act on {plan.tasks} training tasks, train on what it solved"
-        case "scaffold":
-            what = f"try {plan.samples} settings of the agent on {plan.tasks} training tasks, train nothing"
-        case "stop":
-            return f"no further round: {why}"
-    return f"round {plan.round}, {plan.name}: {what}{lever} ({why})"
+    if plan.kind == "stop":
+        return f"no further round: {why}"
+    return f"round {plan.round}, {plan.name}: {plan.doing} ({why})"
 
 
 def _plan(past: Past, means: Means, rounds: RoundsConfig, kind: str = "rft", lever: str = "") -> RoundPlan:

@@ -43,6 +43,13 @@ CREATE TABLE IF NOT EXISTS decisions (
     round INTEGER NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, content TEXT NOT NULL, recorded REAL NOT NULL,
     PRIMARY KEY (round, name));
 """
+INDEX = "CREATE INDEX IF NOT EXISTS rollouts_told ON rollouts (step, recorded, outcome, tokens);"
+"""What is counted while a step runs, apart from the trajectories, which lie between these columns in each row."""
+OLDER = """
+CREATE TEMP VIEW rollouts AS SELECT *, 0 AS tokens FROM main.rollouts;
+CREATE TEMP TABLE decisions (round INTEGER, name TEXT, body TEXT, content TEXT, recorded REAL);
+"""
+"""What a ledger of schema 1 lacks, for one who only reads."""
 
 
 class RolloutKey(NamedTuple):
@@ -60,6 +67,8 @@ class Phase(Record):
     state: Literal["running", "done"]
     seconds: float
     runs: int
+    touched: float = 0.0
+    """The last sign of life, in seconds since the epoch."""
     detail: dict[str, Any] = {}
 
 
@@ -72,26 +81,62 @@ class Promotion(Record):
 
 
 class Ledger:
-    """The ledger at `path`; `now` is the clock, in seconds since the epoch."""
+    """The ledger at `path`; `now` is the clock, in seconds since the epoch.
 
-    def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
+    `read_only` is for whoever looks on while a run may be writing: what is read is one moment of it, nothing is changed, not even a
+    ledger of an older schema, and nobody is kept waiting.
+    """
+
+    def __init__(self, path: Path, now: Callable[[], float] = time.time, *, read_only: bool = False) -> None:
         self.path = path
         self._now = now
         self._guard = threading.RLock()
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._base = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-            self._base.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;")
-            version = self._base.execute("PRAGMA user_version").fetchone()[0]
-            if version == 1:  # had neither decisions nor tokens; everything else is as it was
-                self._base.executescript(f"BEGIN IMMEDIATE; ALTER TABLE rollouts ADD COLUMN {TOKENS}; COMMIT;")
-            if version < SCHEMA:
-                self._base.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version={SCHEMA}; COMMIT;")
+            version = self._look() if read_only else self._open()
         except sqlite3.DatabaseError as error:
             raise StoreError(f"{path} is no ledger of forge: {error}; choose another workspace") from error
         if version > SCHEMA:
             self._base.close()
             raise StoreError(f"{path} has ledger schema {version}, this forge writes {SCHEMA}; choose another workspace")
+
+    def _open(self) -> int:
+        """Open for reading and writing, made or brought to the present schema if need be; the schema that was found."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._base = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
+        self._base.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;")
+        version = int(self._base.execute("PRAGMA user_version").fetchone()[0])
+        if version == 1:  # had neither decisions nor tokens; everything else is as it was
+            self._base.executescript(f"BEGIN IMMEDIATE; ALTER TABLE rollouts ADD COLUMN {TOKENS}; COMMIT;")
+        if version < SCHEMA:
+            self._base.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version={SCHEMA}; COMMIT;")
+        if version <= SCHEMA:
+            self._base.executescript(INDEX)
+        return version
+
+    def _look(self) -> int:
+        """Open for reading alone and hold on to this moment; the schema that was found.
+
+        SQLite keeps an index of the log beside the file even for a reader. Where the folder may not be written and there is no log
+        with anything in it, no run can be writing either, and the file is read as it lies.
+        """
+        try:
+            version = self._connect("mode=ro")
+        except sqlite3.OperationalError as error:
+            log = self.path.with_name(f"{self.path.name}-wal")
+            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) or _size(log):
+                raise
+            version = self._connect("mode=ro&immutable=1")
+        if version == 0:
+            raise sqlite3.DatabaseError("it holds nothing yet")
+        if version == 1:
+            self._base.executescript(OLDER)
+        self._base.execute("BEGIN")
+        return version
+
+    def _connect(self, mode: str) -> int:
+        name = f"{self.path.absolute().as_uri()}?{mode}"
+        self._base = sqlite3.connect(name, uri=True, timeout=5, isolation_level=None, check_same_thread=False)
+        return int(self._base.execute("PRAGMA user_version").fetchone()[0])
 
     def close(self) -> None:
         """Close the file; safe to call twice."""
@@ -143,8 +188,8 @@ class Ledger:
 
     def phases(self) -> list[Phase]:
         """All phases in the order in which they first started."""
-        rows = self._read("SELECT name, state, spent_s + touched - started, runs, detail FROM phases ORDER BY rowid")
-        return [Phase(name=row[0], state=row[1], seconds=row[2], runs=row[3], detail=json.loads(row[4])) for row in rows]
+        rows = self._read("SELECT name, state, spent_s + touched - started, runs, touched, detail FROM phases ORDER BY rowid")
+        return [Phase(name=row[0], state=row[1], seconds=row[2], runs=row[3], touched=row[4], detail=json.loads(row[5])) for row in rows]
 
     # Rollouts
 
@@ -193,6 +238,11 @@ class Ledger:
     def tokens(self) -> int:
         """Prompt and answer tokens of all recorded rollouts, those included that were masked and done again."""
         return int(self._read("SELECT COALESCE(SUM(tokens), 0) FROM rollouts")[0][0])
+
+    def recorded_last(self, step: str, count: int) -> list[float]:
+        """When the last `count` rollouts of a step were recorded, in seconds since the epoch, oldest first."""
+        rows = self._read("SELECT recorded FROM rollouts WHERE step = ? ORDER BY recorded DESC LIMIT ?", (step, count))
+        return [row[0] for row in reversed(rows)]
 
     def steps(self) -> list[str]:
         """Steps that have rollouts, in the order of their first one."""
@@ -248,14 +298,19 @@ class Ledger:
 
     def decide(self, number: int, name: str, kind: type[R], make: Callable[[], tuple[Decision, R]]) -> R:
         """What was decided under this name in this round; `make` is asked only when nothing was, and its answer recorded first."""
-        rows = self._read("SELECT content FROM decisions WHERE round = ? AND name = ?", (number, name))
-        if rows:
-            return kind.model_validate_json(rows[0][0])
+        found = self.decided(number, name, kind)
+        if found is not None:
+            return found
         decision, content = make()
         with self._write() as base:
             body = decision.model_copy(update={"round": number, "name": name}).model_dump_json()
             base.execute("INSERT INTO decisions VALUES (?, ?, ?, ?, ?)", (number, name, body, content.model_dump_json(), self._now()))
         return content
+
+    def decided(self, number: int, name: str, kind: type[R]) -> R | None:
+        """What was decided under this name in this round, `None` when nothing was."""
+        rows = self._read("SELECT content FROM decisions WHERE round = ? AND name = ?", (number, name))
+        return kind.model_validate_json(rows[0][0]) if rows else None
 
     def decisions(self, number: int | None = None) -> list[Decision]:
         """Every decision, or those of one round, in the order in which they were made."""
@@ -308,3 +363,7 @@ class Ledger:
 
 def _unpack(payload: bytes) -> Trajectory:
     return Trajectory.model_validate_json(zlib.decompress(payload))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

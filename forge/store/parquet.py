@@ -67,6 +67,15 @@ def stream_records(path: Path, kind: type[R], columns: Sequence[str] | None = No
         raise StoreError(f"cannot read {path}: {error}") from error
 
 
+def read_column(path: Path, name: str) -> list[Any]:
+    """One column of a file, without reading the others; raises `StoreError` as `read_records` does."""
+    try:
+        found: list[Any] = pq.read_table(path, columns=[name]).column(name).to_pylist()
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise StoreError(f"cannot read {name} of {path}: {error}") from error
+    return found
+
+
 class RecordWriter(Generic[R]):
     """Records to one file as they come, `GROUP` in memory at a time; the file appears when `close` is called."""
 

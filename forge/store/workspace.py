@@ -107,8 +107,8 @@ class Workspace:
     def bind(self, config: Mapping[str, Any], *, may_change: Collection[str] = MAY_CHANGE) -> bool:
         """Tie the workspace to a configuration; true when it was already tied, that is on a second run.
 
-        Sections and keys in `may_change` say how a run is carried out or how far it goes, not what it computes. Raises `ConfigError`
-        when any other key differs from the run that the workspace holds.
+        Sections and keys in `may_change` say how a run is carried out or how far it goes, not what it computes: their newest values are
+        kept. Raises `ConfigError` when any other key differs from the run that the workspace holds.
         """
         if not self.config.exists():
             atomic.write_text(self.config, yaml.safe_dump(dict(config), sort_keys=False))
@@ -125,6 +125,8 @@ class Workspace:
                 f"{self.root} holds a run with {key}={before.get(key)!r}, now it is {after.get(key)!r}{more}; "
                 "give another folder with workspace=PATH, or delete that one to start anew"
             )
+        if before != after:
+            atomic.write_text(self.config, yaml.safe_dump(dict(config), sort_keys=False))
         return True
 
     def _check_or_make(self) -> None:

@@ -43,7 +43,7 @@ def commit(folder: Path) -> None:
     [
         (
             ["improve", "missing.yaml"],
-            "there is no config missing.yaml; give a YAML file, or one that ships with forge: cluster.yaml, quickstart.yaml",
+            "there is no config missing.yaml; give a YAML file, or one that ships with forge: cluster.yaml, marathon.yaml, quickstart.yaml",
         ),
         (["improve", "quickstart.yaml", "rounds.limt=1"], "unknown config key 'rounds.limt'; did you mean 'rounds.limit'?"),
         (["improve", "quickstart.yaml", "--repo", "/nowhere"], "/nowhere is no folder; give --repo the path of a git repository"),

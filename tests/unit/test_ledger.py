@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -166,7 +168,9 @@ def test_a_ledger_of_the_first_schema_is_gone_on_with(tmp_path: Path) -> None:
     with Ledger(tmp_path / "ledger.db") as ledger:
         ledger.start_phase("tasks")
     with sqlite3.connect(tmp_path / "ledger.db") as base:
-        base.executescript("DROP TABLE decisions; ALTER TABLE rollouts DROP COLUMN tokens; PRAGMA user_version=1;")
+        base.executescript(
+            "DROP TABLE decisions; DROP INDEX rollouts_told; ALTER TABLE rollouts DROP COLUMN tokens; PRAGMA user_version=1;"
+        )
     with Ledger(tmp_path / "ledger.db") as ledger:
         assert [phase.name for phase in ledger.phases()] == ["tasks"]
         assert (ledger.tokens(), ledger.decisions()) == (0, [])
@@ -188,3 +192,73 @@ def test_what_was_decided_first_stays_and_is_not_asked_for_again(tmp_path: Path)
         assert [(d.round, d.name, d.why) for d in ledger.decisions()] == [(2, "plan", "because"), (3, "plan", "because")]
         assert len(ledger.decisions(3)) == 1
     assert asked == [3, 5]
+
+
+def test_a_reader_sees_one_moment_and_keeps_no_writer_waiting(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "ledger.db") as writer:
+        writer.record_rollout(trajectory())
+        with Ledger(tmp_path / "ledger.db", read_only=True) as reader:
+            assert reader.outcomes() == {"solved": 1}
+            writer.record_rollout(trajectory(sample=1))
+            assert reader.outcomes() == {"solved": 1}
+            with pytest.raises(sqlite3.OperationalError, match=r"transaction|readonly"):
+                reader.start_phase("tasks")
+        with Ledger(tmp_path / "ledger.db", read_only=True) as reader:
+            assert reader.outcomes() == {"solved": 2}
+
+
+def test_a_reader_sees_what_a_killed_writer_left_in_the_log(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; from forge.store.ledger import Ledger\n"
+        "ledger = Ledger(Path(sys.argv[1])); ledger.start_phase('tasks'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "ledger.db")], check=False)
+    assert (tmp_path / "ledger.db-wal").stat().st_size > 0
+    with Ledger(tmp_path / "ledger.db", read_only=True) as reader:
+        assert [(phase.name, phase.state) for phase in reader.phases()] == [("tasks", "running")]
+
+
+def test_a_reader_makes_no_ledger_and_does_not_bring_an_older_one_up_to_date(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="unable to open"):
+        Ledger(tmp_path / "none.db", read_only=True)
+    assert list(tmp_path.iterdir()) == []
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        ledger.record_rollout(trajectory())
+    with sqlite3.connect(tmp_path / "ledger.db") as base:
+        base.executescript(
+            "DROP TABLE decisions; DROP INDEX rollouts_told; ALTER TABLE rollouts DROP COLUMN tokens; PRAGMA user_version=1;"
+        )
+    with Ledger(tmp_path / "ledger.db", read_only=True) as reader:
+        assert (reader.tokens(), reader.decisions(), reader.outcomes()) == (0, [], {"solved": 1})
+    with sqlite3.connect(tmp_path / "ledger.db") as base:
+        assert base.execute("PRAGMA user_version").fetchone() == (1,)
+
+
+def test_a_ledger_in_a_folder_that_may_not_be_written_is_read_as_it_lies() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with Ledger(folder / "ledger.db") as ledger:
+            ledger.record_rollout(trajectory())
+        folder.chmod(0o555)
+        child = os.fork()
+        if child == 0:  # as another user, where this one may write anywhere
+            code = 1
+            try:
+                if os.geteuid() == 0:
+                    os.setuid(65534)
+                with Ledger(folder / "ledger.db", read_only=True) as reader:
+                    code = 0 if reader.outcomes() == {"solved": 1} else 1
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        folder.chmod(0o755)
+
+
+def test_the_last_recorded_times_of_a_step_come_oldest_first(tmp_path: Path) -> None:
+    times = iter([5.0, 1.0, 3.0, 4.0])
+    with Ledger(tmp_path / "ledger.db", now=lambda: next(times)) as ledger:
+        for sample in range(3):
+            ledger.record_rollout(trajectory(sample=sample))
+        ledger.record_rollout(trajectory(step="collect-2"))
+        assert ledger.recorded_last("collect-1", 2) == [3.0, 5.0]
+        assert ledger.recorded_last("nothing", 2) == []

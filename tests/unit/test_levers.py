@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from forge.evals.levers import levers
+from forge.evals.page import page
+from tests.unit.test_report import realistic
 
 
 def _solved(first: int, last: int, total: int = 60) -> dict[str, bool]:
@@ -34,3 +36,12 @@ def test_only_tasks_that_all_four_have_count() -> None:
     assert (found.neither.tasks, found.both.solved) == (20, 20)
     with pytest.raises(ValueError, match="no task in common"):
         levers({}, _solved(0, 1), _solved(0, 1), _solved(0, 1))
+
+
+def test_the_report_tells_where_the_gain_came_from_and_says_nothing_where_one_lever_was_pulled() -> None:
+    run = realistic()
+    assert "Where the gain came from" not in page(run)
+    found = levers(_solved(0, 10), _solved(0, 25), _solved(0, 20), _solved(0, 50))
+    last = run.rounds[-1].model_copy(update={"agent": {"retry_temperature": 0.8}})
+    told = page(run.model_copy(update={"levers": found, "rounds": (*run.rounds[:-1], last)}))
+    assert "Weights and settings each help alone" in told and "retry_temperature=0.8" in told and "+25 points beyond" in told

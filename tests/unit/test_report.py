@@ -10,13 +10,36 @@ from pathlib import Path
 import pytest
 
 from forge.errors import StoreError
-from forge.evals.page import duration, headline, page
+from forge.evals.best_of_n import BestOfN, best_of_n
+from forge.evals.cost import step_cost
+from forge.evals.headline import chosen, headline
+from forge.evals.page import page
+from forge.evals.page_cost import cost
+from forge.evals.page_judge import judge
+from forge.evals.page_parts import duration
+from forge.evals.page_rounds import rounds
 from forge.evals.paired import Paired, compare
+from forge.evals.plots import pass_at_1
 from forge.evals.report import read_summary, write_report
 from forge.evals.steps import step_report
 from forge.evals.stories import diff
 from forge.evals.summary import BaseNote, Evaluated, RunSummary, choose_stories, evaluated, gain
-from forge.records import STAGES, AdapterRef, FileEdit, Message, Outcome, RoundReport, StepReport, Task, Trajectory, Turn, Verdict
+from forge.records import (
+    STAGES,
+    AdapterRef,
+    Decision,
+    FileEdit,
+    Message,
+    Outcome,
+    RoundPlan,
+    RoundReport,
+    Spent,
+    StepReport,
+    Task,
+    Trajectory,
+    Turn,
+    Verdict,
+)
 
 STEPS = {"baseline": 3, "cold-start": 46, "rft-1": 59, "rft-2": 68}
 SCORES = {
@@ -114,6 +137,37 @@ def task(name: str) -> Task:
     )
 
 
+def made_decisions(number: int, evidence: str, choice: str = "promote") -> tuple[Decision, ...]:
+    """What a round of the loop decides, with made-up figures."""
+    if number == 1:
+        plan = Decision(round=1, name="plan", choice="cold-start", why="the first adapters learn from mined commits")
+        return plan, Decision(round=1, name="gate", choice="promote", why=evidence)
+    why = "of 240 tasks probed 3 times, 61 were solved always, 102 sometimes, 77 never; 0 are retired, 0 wait"
+    solves = "163 different training tasks solved by itself, 100 are asked for"
+    return (
+        Decision(round=number, name="plan", choice="rft", why="fewer than 2 rounds since the cold start"),
+        Decision(
+            round=number, name="curriculum", choice="1440 samples", why=why, figures={"always": 61.0, "sometimes": 102.0, "never": 77.0}
+        ),
+        Decision(round=number, name="bootstrap", choice="allowed", why=solves, figures={"own_solves": 163.0, "minimum": 100.0}),
+        Decision(round=number, name="gate", choice=choice, why=evidence, figures={"gained": 17.0, "lost": 4.0, "p": 0.0072}),
+    )
+
+
+def judged() -> BestOfN | None:
+    """Four answers to each of 100 tasks by an agent of many abilities, whose judge is right more often than not."""
+    answers = []
+    for task_number in range(100):
+        for sample in range(4):
+            right = (task_number * 31 + sample * 17) % 100 < task_number
+            score = ((task_number * 7 + sample * 13) % 60 + (40 if right else 0)) / 100
+            outcome = Outcome.SOLVED if right else Outcome.FAILED
+            answers.append(
+                trajectory(f"t{task_number}", outcome, "choose-rft-2").model_copy(update={"sample": sample, "review_score": score})
+            )
+    return best_of_n(answers)
+
+
 def realistic() -> RunSummary:
     """A run as the quickstart's is, all of it made up: what the page is drawn from in tests."""
     steps = [step(index, name, solved) for index, (name, solved) in enumerate(STEPS.items())]
@@ -125,12 +179,14 @@ def realistic() -> RunSummary:
         for counts in ((412, 2310, 498, 498, 840), (201, 402, 203, 210, 388), (268, 536, 271, 280, 512))
     ]
     decisions = ["first adapters: promoted", "better: 17 tasks gained, 4 lost, p = 0.007", "not worse: 13 tasks gained, 4 lost, p = 0.049"]
-    rounds = [
+    made_rounds = [
         RoundReport(round=0, name="baseline", examples={}, step=steps[0], decision="the base alone, through the same agent", adapters={})
     ]
     for number, (made, decision) in enumerate(zip(rows, decisions, strict=True), start=1):
+        plan = RoundPlan(round=number, kind="rft", tasks=240, probe=3, samples=6) if number > 1 else RoundPlan(round=1, kind="cold-start")
         report = RoundReport(round=number, name=steps[number].name, examples=made, step=steps[number], decision=decision, adapters={})
-        rounds.append(report)
+        told = {"plan": plan, "decisions": made_decisions(number, decision), "seconds": 171.0, "tokens": 1_700_000}
+        made_rounds.append(report.model_copy(update=told))
     lineage = tuple(
         AdapterRef(
             stage=stage,
@@ -194,9 +250,16 @@ def realistic() -> RunSummary:
         examples=rows[0],
         dropped={"mining": {"merge": 41, "bot": 22, "no Python": 30}, "tasks": {"gold fails": 3, "doing nothing passes": 12}},
         stage_scores={report.name: report.stage_scores for report in steps},
-        rounds=tuple(rounds),
+        rounds=tuple(made_rounds),
         lineage=lineage,
         stories=choose_stories(told, {name: task(name) for name in "abc"}),
+        decisions=tuple(decision for report in made_rounds for decision in report.decisions),
+        outlook="no further round: all 2 rounds after the cold start are done",
+        spent=Spent(wall_s=528.0, tokens=5_443_000),
+        budget={"wall_s": 3600.0},
+        costs=tuple(step_cost(step.name, [trajectory(f"t{i}", Outcome.FAILED) for i in range(step.solved, 100)]) for step in steps[:1])
+        + tuple(step_cost(name, told) for name in ("evaluate-cold-start", "collect-1", "evaluate-rft-1")),
+        best_of=judged(),
     )
 
 
@@ -252,7 +315,7 @@ def test_the_page_shows_what_the_issue_asks_for() -> None:
         "gold fails",
     ):
         assert part in text, part
-    assert text.count("<svg") == 4
+    assert text.count("<svg") == 6
 
 
 def test_the_headline_claims_no_more_than_the_test_allows() -> None:
@@ -329,3 +392,108 @@ def test_diffs_are_marked_by_line() -> None:
 @pytest.mark.parametrize(("seconds", "shown"), [(4.12, "4.1 s"), (48, "48 s"), (425, "7 min 05 s"), (7800, "2 h 10 min")])
 def test_durations_read_as_people_say_them(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown
+
+
+def test_each_round_tells_what_was_planned_why_and_what_was_decided_on_which_evidence() -> None:
+    text = page(realistic())
+    for part in (
+        "What was tried, and why",
+        "Round 3, rft-2",
+        "Sample 240 training tasks 6 times each (3 as a probe), train on what was solved. Why: fewer than 2 rounds since the cold start.",
+        "Of 240 tasks probed 3 times, 61 were solved always, 102 sometimes, 77 never; 0 are retired, 0 wait.",
+        "own solves 163 · minimum 100",
+        "1,867 training rows, then 68 of 100 held-out tasks = 68 % (58 to 76 %): promoted.",
+        "No further round: all 2 rounds after the cold start are done.",
+    ):
+        assert part in text, part
+
+
+def test_early_rounds_of_a_long_run_fold_and_a_round_without_training_says_so() -> None:
+    refused = RoundReport(
+        round=2,
+        name="rft-1",
+        examples={},
+        collected={"failed": 90, "solved": 10},
+        step=None,
+        decision="only 10 tasks",
+        adapters={},
+        plan=RoundPlan(round=2, kind="rft", tasks=50, probe=2, samples=2),
+    )
+    few = rounds(realistic().model_copy(update={"rounds": (refused,), "decisions": ()}))
+    assert "100 rollouts, 10 solved, nothing was trained." in few and "Only 10 tasks." in few and "<details>" not in few
+    many = tuple(refused.model_copy(update={"round": number}) for number in range(1, 10))
+    told = rounds(realistic().model_copy(update={"rounds": many, "decisions": ()}))
+    assert "<summary>Rounds 1 to 4</summary>" in told and told.count("<li") == 9
+
+
+def test_a_report_of_before_decisions_were_kept_still_renders(tmp_path: Path) -> None:
+    old = json.loads(realistic().model_dump_json())
+    for field in ("decisions", "outlook", "spent", "budget", "costs", "best_of"):
+        del old[field]
+    for report in old["rounds"]:
+        for field in ("decisions", "plan", "tokens"):
+            del report[field]
+    (tmp_path / "report.json").write_text(json.dumps(old))
+    text = page(read_summary(tmp_path / "report.json"))
+    assert "68/100" in text and "5.4 M tokens" in text
+    for part in ("What was tried", "What choosing by review", "The price of a solved task"):
+        assert part not in text
+
+
+def test_the_worth_of_choosing_is_told_with_its_interval_and_the_scores_with_their_errors() -> None:
+    found = judged()
+    assert found is not None
+    text = judge(found)
+    assert f"({found.best_ci95[-1].low:.0%}".replace("%", " %") in text
+    assert f"ECE) {found.calibration_error:.2f}, Brier {found.brier:.2f}, AUC {found.auc:.2f}" in text
+    assert all(f">{item.answers}</text>" in text for item in found.bins)
+    assert judge(None) == ""
+    assert "of what there is to find" in text
+    unsure = found.best_ci95[-1].model_copy(update={"low": 0.1})
+    assert "The gain may be chance." in judge(found.model_copy(update={"best_ci95": (*found.best_ci95[:-1], unsure)}))
+    one_sided = best_of_n([trajectory("t", Outcome.FAILED).model_copy(update={"sample": n, "review_score": 0.2}) for n in range(2)])
+    assert "There is nothing to choose." in judge(one_sided) and "no AUC" in judge(one_sided)
+
+
+def test_choosing_is_in_the_head_only_where_it_is_sure_to_be_worth_something() -> None:
+    found = judged()
+    assert found is not None
+    assert chosen(found) == f"Choosing among 4 answers by review solves {100 * found.best[-1]:.0f} % instead of the 48 % of one."
+    unsure = found.best_ci95[-1].model_copy(update={"low": found.best[0]})
+    assert chosen(found.model_copy(update={"best_ci95": (*found.best_ci95[:-1], unsure)})) == ""
+    assert chosen(None) == ""
+
+
+def test_a_solved_task_costs_all_that_was_spent_on_its_step() -> None:
+    rollouts = [
+        trajectory("a", Outcome.SOLVED),
+        trajectory("b", Outcome.FAILED, repairs=1),
+        trajectory("b", Outcome.FAILED, repairs=1),
+        trajectory("c", Outcome.INFRA_ERROR).model_copy(update={"verdict": None, "turns": ()}),
+    ]
+    timed = [
+        item.model_copy(update={"verdict": item.verdict.model_copy(update={"seconds": 2.0})}) if item.verdict else item for item in rollouts
+    ]
+    found = step_cost("collect-1", timed)
+    assert (found.rollouts, found.solved) == (4, 1)
+    assert found.tokens == 3 * (6 + 9 + 9)  # three token ids a turn, six turns without and nine with a repair
+    assert found.seconds == pytest.approx(4 * 2.4)
+    assert found.box_s == 4.0  # the same patch of a task is graded once
+    assert found.per_solve(found.tokens) == 72
+    assert step_cost("collect-1", timed[1:]).per_solve(1.0) is None
+
+
+def test_costs_name_their_budgets() -> None:
+    summary = realistic()
+    assert "8 min 48 s (budget 1 h 00 min), 5.4 M tokens of prompts and answers, no GPU." in cost(summary)
+    held = Spent(wall_s=528.0, tokens=5_443_000, gpu_hours=1.25, money=3.5)
+    told = cost(summary.model_copy(update={"spent": held, "budget": {"gpu_hours": 2.0, "money": 4.0}}))
+    assert "1.25 GPU hours (budget 2), 3.50 in money (budget 4)." in told
+    assert "no budget was set" in cost(summary.model_copy(update={"budget": {}}))
+    assert "nothing solved" in cost(summary)
+
+
+def test_names_of_many_steps_do_not_lie_on_each_other() -> None:
+    steps = [step(1, "cold-start", 46).model_copy(update={"name": f"rft-{number}"}) for number in range(20)]
+    drawn = pass_at_1(steps, ())
+    assert drawn.count('class="name middle"') == 7 and ">rft-19<" in drawn and drawn.count("<circle") == 20

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,6 +77,7 @@ def test_a_second_run_must_compute_the_same_thing(tmp_path: Path) -> None:
     with Workspace.open(tmp_path / "w") as workspace:
         assert not workspace.bind({"seed": 0, "repos": ("a",), "ray": {"port": 1}})
         assert workspace.bind({"seed": 0, "repos": ("a",), "ray": {"port": 2}})
+        assert yaml.safe_load(workspace.config.read_text())["ray"] == {"port": 2}, "the newest values of what may change are kept"
         with pytest.raises(ConfigError, match=r"seed=0, now it is 1.*workspace=PATH"):
             workspace.bind({"seed": 1, "repos": ("a",), "ray": {"port": 1}})
 
