@@ -25,6 +25,9 @@ from forge.store import atomic
 SCHEMA = 1
 """Version of the layout; a workspace of another version is refused, never converted in place."""
 
+OF_ENDPOINTS = frozenset({"gguf", "solves"})
+"""Folders that an endpoint makes, also where no run has made a workspace yet."""
+
 
 class Workspace:
     """The paths of one workspace. `open` makes and locks it; the constructor alone only names paths."""
@@ -82,6 +85,11 @@ class Workspace:
         return self.root / "adapters"
 
     @property
+    def gguf(self) -> Path:
+        """Bases and adapters as llama.cpp reads them, by what they were made of; may be removed at any time."""
+        return self.root / "gguf"
+
+    @property
     def report_json(self) -> Path:
         return self.root / "report.json"
 
@@ -132,6 +140,7 @@ class Workspace:
             others = (
                 [entry.name for entry in self.root.iterdir() if not entry.name.startswith(atomic.TEMPORARY)] if self.root.exists() else []
             )
+            others = [name for name in others if name not in OF_ENDPOINTS]
             if others:
                 raise WorkspaceError(
                     f"{self.root} holds {others[0]!r} but no workspace of forge; choose an empty or new folder with workspace=PATH"
