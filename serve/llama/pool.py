@@ -40,7 +40,7 @@ class Pool:
         self._asked: dict[str, str] = {}
         """Versions that somebody waits for."""
         self._turn = asyncio.Lock()
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._retiring: dict[asyncio.Task[None], Child] = {}
         self.problems: dict[str, str] = {}
 
     @property
@@ -91,13 +91,13 @@ class Pool:
     async def stop(self) -> None:
         """End the server, and those that are being drained; the next `follow` starts one anew."""
         async with self._turn:
-            child, self._child = self._child, None
-            self._folders = {}
-            for task in self._retiring:
+            retiring, children = list(self._retiring), list(self._retiring.values())
+            for task in retiring:
                 task.cancel()
-            await asyncio.gather(*self._retiring, return_exceptions=True)
-            if child is not None:
-                await child.stop()
+            await asyncio.gather(*retiring, return_exceptions=True)
+            children += [self._child] if self._child is not None else []
+            self._child, self._folders = None, {}
+            await asyncio.gather(*(child.stop() for child in children))
 
     async def _add(self, wanted: Mapping[str, str]) -> dict[str, str]:
         """Why some of `wanted` are not served, by exact id; the others are from now on."""
@@ -138,8 +138,8 @@ class Pool:
         old, self._child, self._folders = self._child, child, folders
         if old is not None:
             task = asyncio.create_task(_retire(old))
-            self._retiring.add(task)
-            task.add_done_callback(self._retiring.discard)
+            self._retiring[task] = old
+            task.add_done_callback(lambda done: self._retiring.pop(done, None))
 
 
 async def _retire(child: Child) -> None:
