@@ -27,7 +27,7 @@ from forge.store.workspace import Workspace
 from jobs import preflight
 from jobs.adapters.opened import reading
 from jobs.canary import check_adapters
-from jobs.gguf import gguf_of
+from jobs.llama_files import gguf_of
 from jobs.serving import catalogue_of, loaded
 from jobs.solver import SolverFactory
 from jobs.tasks.job import carry_out

@@ -10,7 +10,7 @@ from forge.config import ForgeConfig
 from forge.records import AdapterRef
 from forge.store.adapters import FolderAdapterStore
 from jobs.context import RunContext
-from jobs.gguf import gguf_of
+from jobs.llama_files import gguf_of
 from serve import app
 from serve.app import Catalogue, Endpoint
 from serve.names import Version
