@@ -175,7 +175,9 @@ def test_forge_solve_is_answered_by_the_agent(running: Running, tmp_path: Path) 
         subprocess.run(["git", *words], cwd=tmp_path, check=True)
     command = [sys.executable, "-m", "jobs.cli", "solve", "add subtracts", "--repo", str(tmp_path), "--endpoint", running.url]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    # Adapters of random weights solve nothing; what is held is that every stage was answered.
     assert done.returncode in (0, 1) and "Traceback" not in done.stderr, done.stdout + done.stderr
+    assert "analysis" in done.stdout + done.stderr
 
 
 def test_nothing_is_left_when_it_ends(running: Running) -> None:
