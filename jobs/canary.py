@@ -12,7 +12,10 @@ from forge.endpoint.client import EndpointModel
 from forge.errors import EndpointError
 from forge.records import AdapterRef
 from forge.training.artefact import read_canaries
-from jobs.wiring import own_key
+from jobs.llama_files import bits_of
+from jobs.serving import base_of
+from jobs.wiring import base_folder, own_key
+from serve.pick import pick
 
 
 def check_adapters(config: ForgeConfig, urls: Mapping[str, str], refs: Sequence[AdapterRef]) -> float:
@@ -20,12 +23,21 @@ def check_adapters(config: ForgeConfig, urls: Mapping[str, str], refs: Sequence[
     return asyncio.run(_check(config, urls, refs))
 
 
+def tolerance_of(config: ForgeConfig, ref: AdapterRef) -> float:
+    """The largest difference in nats that is rounding, by what serves the adapter's base."""
+    on_card = canary.TOLERANCE_BFLOAT16 if config.serve.gpus > 0 else 0.0
+    if pick(config.serve) == "vllm":
+        return on_card or canary.TOLERANCE_FLOAT32
+    base = config.bases[base_of(config, ref)]
+    return max(on_card, canary.TOLERANCE_GGUF[bits_of(config, base, base_folder(base))])
+
+
 async def _check(config: ForgeConfig, urls: Mapping[str, str], refs: Sequence[AdapterRef]) -> float:
-    tolerance = canary.TOLERANCE_BFLOAT16 if config.serve.gpus > 0 else canary.TOLERANCE_FLOAT32
     model = EndpointModel(urls, stages=config.base_of_stages(), api_key=own_key(config))
     worst = 0.0
     try:
         for ref in refs:
+            tolerance = tolerance_of(config, ref)
             saved = read_canaries(Path(ref.path))
             probes = [probe for c in saved for probe in canary.probes_of(c.prompt_ids, c.completion_ids, c.logprobs)]
             report = await canary.check(model, ref.model_id, probes, tolerance=tolerance)

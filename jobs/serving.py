@@ -10,6 +10,7 @@ from forge.config import ForgeConfig
 from forge.records import AdapterRef
 from forge.store.adapters import FolderAdapterStore
 from jobs.context import RunContext
+from jobs.llama_files import gguf_of
 from serve import app
 from serve.app import Catalogue, Endpoint
 from serve.names import Version
@@ -50,7 +51,8 @@ class Serving:
 
     def _deploy(self, refs: Collection[AdapterRef], *, asleep: bool = False) -> Endpoint:
         config, adapters = self._run.config, self._run.adapters
-        return app.deploy(config, self._run.bases, loaded(config, refs), catalogue_of(config, adapters), asleep=asleep)
+        catalogue = catalogue_of(config, adapters)
+        return app.deploy(config, self._run.bases, loaded(config, refs), catalogue, asleep=asleep, gguf=gguf_of(config))
 
 
 def loaded(config: ForgeConfig, refs: Collection[AdapterRef]) -> dict[str, dict[str, str]]:

@@ -25,11 +25,16 @@ from forge.errors import EndpointError, EnvironmentLackError
 from forge.records import Record
 from forge.store.keys import OWN, ApiKey, KeyFile, hashed
 from serve.engine import cluster_env, engine_argv, engine_env, reachable_host
+from serve.llama.material import Material
+from serve.llama.server import StartLlama
 from serve.names import Names, Version
+from serve.pick import Engine, pick
 from serve.questions import Agent
-from serve.replica import VLLMOpenAI
+from serve.replica import Replica
+from serve.seam import Start
 from serve.solve_chat import MODEL
 from serve.solving import Solving
+from serve.starts import StartVLLM
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +46,9 @@ AGENT, AGENT_ROUTE = "forge-agent", "/v1/solve"
 
 Adapters = Mapping[str, Mapping[str, str]]
 """For each base, adapter folders by model id."""
+
+Converts = Callable[[Path], Material]
+"""Makes of a base's folder what llama.cpp is served from."""
 
 
 class Endpoint(Record):
@@ -68,18 +76,20 @@ def deploy(
     *,
     asleep: bool = False,
     agent: bool = False,
+    gguf: Converts | None = None,
 ) -> Endpoint:
     """The endpoint with each of `bases` (name to folder or hub id) and exactly these adapters loaded, answering.
 
     Versions of the catalogue that are not among them are loaded when they are first asked for. `asleep` lends the card: engines
     give up its memory, and requests wait or are told to come again. `agent` gives the agent that `deploy_agent` starts a name.
+    `gguf` is needed where the engine is llama.cpp.
 
     Raises `EnvironmentLackError` when the port is taken and `EndpointError` when an engine does not start or an
     adapter cannot be loaded.
     """
     _start_serve(config)
     for name in bases:
-        made = application(config, bases, name, adapters or {}, catalogue or Catalogue(), asleep=asleep, agent=agent)
+        made = application(config, bases, name, adapters or {}, catalogue or Catalogue(), asleep=asleep, agent=agent, gguf=gguf)
         try:
             serve.run(made, name=application_name(name), route_prefix=_route(name))
         except (RuntimeError, TimeoutError) as error:
@@ -97,13 +107,16 @@ def application(
     *,
     asleep: bool = False,
     agent: bool = False,
+    gguf: Converts | None = None,
 ) -> serve.Application:
-    """The application of one base, as `deploy` runs it."""
+    """The application of one base, as `deploy` runs it. Raises a `ForgeError` when its engine is not here, or cannot take the base."""
     own = dict(adapters.get(name, {}))
     urls = _urls(config, bases) | ({MODEL: _address(config) + AGENT_ROUTE} if agent else {})
     names = Names(own=name, bases=urls, versions=catalogue.versions, promoted=catalogue.promoted, adapters=own, asleep=asleep)
     user_config = {"names": names.model_dump(mode="json"), "keys": [key.model_dump(mode="json") for key in _keys(config)]}
-    return _application(config, name, bases[name], share_of(config, name, len(bases)), user_config)
+    share = share_of(config, name, len(bases))
+    start, env = _start(config, name, bases[name], share, gguf)
+    return _application(config, name, bases[name], share, user_config, start, env)
 
 
 def deploy_agent(config: ForgeConfig, make: Callable[[], Agent], folder: Path) -> str:
@@ -159,30 +172,42 @@ def share_of(config: ForgeConfig, name: str, bases: int) -> float:
     return config.bases[name].serve_share or 1.0 / bases
 
 
-def _application(config: ForgeConfig, name: str, model: Path | str, share: float, user_config: Mapping[str, Any]) -> serve.Application:
-    argv = engine_argv(name, model, config.bases[name], config.serve, share)
-    env = engine_env(config.serve, model)
+def _start(config: ForgeConfig, name: str, model: Path | str, share: float, gguf: Converts | None) -> tuple[Start, dict[str, str]]:
+    """How the engine of a base is started, and in which environment."""
+    engine: Engine = pick(config.serve)
+    if engine == "vllm":
+        return StartVLLM(tuple(engine_argv(name, model, config.bases[name], config.serve, share))), engine_env(config.serve, model)
+    if gguf is None:
+        raise ValueError("llama.cpp is served from GGUF files; say what makes them")
+    material = gguf(Path(model))
+    material.weights()  # here, so that a base that cannot be converted is said at once
+    return StartLlama(name, str(model), config.bases[name], config.serve, material), {}
+
+
+def _application(
+    config: ForgeConfig, name: str, model: Path | str, share: float, user_config: Mapping[str, Any], start: Start, env: Mapping[str, str]
+) -> serve.Application:
     gpus = config.serve.gpus * share
     resources: dict[str, Any] = {"num_gpus": round(gpus, 4)} if gpus > 0 else {"num_cpus": REPLICA_CPUS}
-    replica: Any = VLLMOpenAI
+    replica: Any = Replica
     deployment = replica.options(
-        ray_actor_options={**resources, "runtime_env": {"env_vars": env}},
+        ray_actor_options={**resources, "runtime_env": {"env_vars": dict(env)}},
         user_config=dict(user_config),
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
         # With the same version Serve applies a new user_config in place; without one every deploy is a restart.
-        version=_version([*argv, config.serve.model_dump_json()], env, model),
+        version=_version([repr(start), config.serve.model_dump_json()], env, model),
         _internal=True,
     )
-    return deployment.bind(name, argv, config.serve.model_dump(mode="json"))
+    return deployment.bind(name, start, config.serve.model_dump(mode="json"))
 
 
-def _version(argv: list[str], env: Mapping[str, str], model: Path | str) -> str:
+def _version(started: list[str], env: Mapping[str, str], model: Path | str) -> str:
     """Changes with whatever a running engine was started from."""
-    code = [path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.py"))]
+    code = [path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.rglob("*.py"))]
     folder = Path(model)
     files = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
     stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return hashlib.sha256(json.dumps([argv, dict(env), code, stamps]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([started, dict(env), code, stamps]).encode()).hexdigest()[:16]
 
 
 def _start_serve(config: ForgeConfig) -> None:

@@ -87,7 +87,7 @@ class Front:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})
             return
-        began, seen = time.monotonic(), _Seen()
+        began, seen, scope = time.monotonic(), _Seen(), _from_its_root(scope)
 
         async def tell(event: Event) -> None:
             if event["type"] == "http.response.start":
@@ -235,6 +235,14 @@ def _request_id(scope: Scope) -> bytes:
     chosen = (given if _REQUEST_ID.match(given) else uuid.uuid4().hex).encode()
     scope["headers"] = [*(h for h in scope["headers"] if h[0] != b"x-request-id"), (b"x-request-id", chosen)]
     return chosen
+
+
+def _from_its_root(scope: Scope) -> Scope:
+    """The same request, its path as from the root: Serve leaves the prefix of a second base in it."""
+    root = scope.get("root_path", "")
+    if not root or not scope["path"].startswith(root + "/"):
+        return scope
+    return {**scope, "path": scope["path"].removeprefix(root), "root_path": ""}
 
 
 def _call(body: bytes) -> dict[str, Any]:

@@ -1,12 +1,10 @@
-"""The Serve deployment: one vLLM engine, its OpenAI app behind the front, and the names that `user_config` gives."""
+"""The Serve deployment: one engine, its OpenAI app behind the front, and the names that `user_config` gives."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -15,10 +13,12 @@ from ray import serve
 from forge.config import ServeConfig
 from forge.store.keys import ApiKey
 from serve.counted import Counted
+from serve.direct_port import DirectPort
 from serve.elsewhere import Elsewhere
 from serve.engine import reachable_host
 from serve.front import Front, Stamped
 from serve.names import Names
+from serve.seam import Start
 
 logger = logging.getLogger(__name__)
 
@@ -28,16 +28,16 @@ WATCH_S = 0.5
 
 @serve.deployment(max_ongoing_requests=2048, graceful_shutdown_timeout_s=10, health_check_period_s=5)
 @serve.ingress()
-class VLLMOpenAI:
-    """vLLM's own OpenAI app plus `/forge/sample`, behind Serve's proxy and on a port of its own (`/forge/address`).
+class Replica:
+    """An engine's OpenAI app plus `/forge/sample`, behind Serve's proxy and on a port of its own (`/forge/address`).
 
     Names and adapters follow `user_config`, `{"names": Names, "keys": [ApiKey]}`: an update loads and unloads in place, and a
     replica that starts again loads them before it takes traffic. The process exits as soon as its engine is dead, so that
     Serve starts a new one.
     """
 
-    def __init__(self, base: str, argv: Sequence[str], config: dict[str, Any]) -> None:
-        self._base, self._argv = base, list(argv)
+    def __init__(self, base: str, start: Start, config: dict[str, Any]) -> None:
+        self._base, self._start = base, start
         self._config = ServeConfig.model_validate(config)
         self._front: Any = None
         self._counted: Any = None
@@ -46,14 +46,12 @@ class VLLMOpenAI:
         self._watcher: asyncio.Task[None] | None = None
 
     async def __serve_build_asgi_app__(self) -> Any:
-        # vLLM is imported here, in the replica, and not by whoever deploys.
-        vllm_server = importlib.import_module("serve.vllm_server")
-        self._server = await vllm_server.start(self._argv)
+        self._server = await self._start()
         self._server.app.add_api_route("/forge/address", self.address, methods=["GET"])
         self._counted = Counted(self._base)
         self._front = Front(self._server.app, self._config, load=self._load, ready=self._lacking, forward=Elsewhere(), watch=self._counted)
         host, node = self._config.host, ray.util.get_node_ip_address()
-        self._direct = vllm_server.DirectPort(Stamped(self._front), host, reachable_host(host, node))
+        self._direct = DirectPort(Stamped(self._front), host, reachable_host(host, node))
         self._watcher = asyncio.create_task(self._exit_when_the_engine_dies())
         return self._front
 
@@ -97,10 +95,10 @@ class VLLMOpenAI:
 
     async def check_health(self) -> None:
         if self._server is not None and self._server.engine.errored:
-            raise RuntimeError("the vLLM engine is dead")
+            raise RuntimeError("the engine is dead")
 
     async def _exit_when_the_engine_dies(self) -> None:
         while not self._server.engine.errored:  # noqa: ASYNC110  (the engine offers nothing to wait for)
             await asyncio.sleep(WATCH_S)
-        logger.error("the vLLM engine is dead; this replica exits so that Serve starts another")
+        logger.error("the engine is dead; this replica exits so that Serve starts another")
         os._exit(1)

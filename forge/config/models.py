@@ -104,6 +104,10 @@ class TrainingConfig(Section):
 
 
 class ServeConfig(Section):
+    engine: Literal["auto", "vllm", "llama"] = "auto"
+    """`auto`: vLLM where it is installed, else llama.cpp's llama-server where that is on the PATH."""
+    gguf_weights: Literal["auto", "f32", "f16", "q8_0", "q4_k_m"] = "auto"
+    """llama.cpp: how small the base's weights are. `auto`: f32 for a base that is run in float32, f16 for others. Adapters stay in f32."""
     host: str = "127.0.0.1"
     port: int = Field(8123, ge=1024, le=65535)
     threads: int = Field(1, ge=1)
@@ -117,9 +121,9 @@ class ServeConfig(Section):
     """Adapter slots of the engine; of more adapters than that the ones used last are in them."""
     max_rank: int = Field(16, ge=1)
     max_sequences: int = Field(64, ge=1)
-    """Sequences in one engine step."""
+    """Sequences in one engine step; with llama.cpp fewer where `kv_cache_bytes` does not hold so many of `max_model_tokens`."""
     kv_cache_bytes: int = Field(256 * 2**20, ge=2**20)
-    """KV cache on CPU; on CUDA `gpu_memory_fraction` decides."""
+    """KV cache on CPU, and of llama.cpp everywhere; of vLLM on CUDA `gpu_memory_fraction` decides."""
     gpu_memory_fraction: float = Field(0.85, gt=0.0, le=0.98)
     start_timeout_s: float = Field(300.0, gt=0)
     max_request_bytes: int = Field(4 * 2**20, ge=1024)

@@ -40,7 +40,14 @@ class BaseTokenizer:
     def text(self, messages: Sequence[Message]) -> str:
         """The rendered prompt whose tokens `render` gives."""
         turns = [{"role": message.role, "content": message.content} for message in messages]
-        return self._template.render(messages=turns, add_generation_prompt=True, enable_thinking=False, **self._special)
+        return self.rendered(turns, add_generation_prompt=True, enable_thinking=False)
+
+    def rendered(self, turns: Sequence[Mapping[str, Any]], **variables: Any) -> str:
+        """What the template makes of messages and variables as they are; raises `EndpointError` when it refuses them."""
+        try:
+            return self._template.render(**{**self._special, **variables, "messages": turns})
+        except (jinja2.exceptions.TemplateError, TypeError) as error:
+            raise EndpointError(f"the base's chat template does not take these messages: {error}") from error
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of `text`, nothing added."""
@@ -56,6 +63,15 @@ class BaseTokenizer:
         """Text of the ids, special tokens left out."""
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
+
+    def plain(self, ids: Sequence[int]) -> str:
+        """Text of the ids, special tokens included."""
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=False)
+        return text
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The tokens as the vocabulary has them; empty for an id that only fills the embedding up."""
+        return [self._tokenizer.id_to_token(one) or "" for one in ids]
 
     def _single(self, answer: str) -> int:
         ids = self.encode(answer)

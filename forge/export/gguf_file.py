@@ -23,17 +23,27 @@ from forge.export.tokenizer import Vocabulary, vocabulary_of
 BLOCK = 32
 """Weights that share a scale in Q8_0; a row that is no multiple of it stays in 16 bits."""
 
+FILE_TYPES = {
+    "f32": gguf.LlamaFileType.ALL_F32,
+    "f16": gguf.LlamaFileType.MOSTLY_F16,
+    "q8_0": gguf.LlamaFileType.MOSTLY_Q8_0,
+}
+"""What a file says of its weights, by how small they are."""
 
-def write_model(file: Path, base: Path, weights: Weights, *, name: str, base_sha256: str, bits: str) -> None:
-    """`file`, now the weights with everything that llama.cpp needs to know; `bits` is `f16` or `q8_0`. Holds one tensor at a time."""
+
+def write_model(file: Path, base: Path, weights: Weights, *, name: str, base_sha256: str, bits: str, ids_only: bool = False) -> None:
+    """`file`, now the weights with everything that llama.cpp needs to know; `bits` is a key of `FILE_TYPES`. Holds one tensor at a time.
+
+    `ids_only` is for a server that is given token ids: it takes bases whose way to split text llama.cpp does not know.
+    """
     shape = architecture_of(read_config(base))
     check_tensors(weights.names, shape)
-    vocabulary = vocabulary_of(base, shape.vocabulary)
+    vocabulary = vocabulary_of(base, shape.vocabulary, ids_only=ids_only)
     writer = gguf.GGUFWriter(file, QWEN3)
     writer.add_type(gguf.GGUFType.MODEL)
     writer.add_name(name)
     writer.add_string("forge.base_sha256", base_sha256)
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0 if bits == "q8_0" else gguf.LlamaFileType.MOSTLY_F16)
+    writer.add_file_type(FILE_TYPES[bits])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     _say_shape(writer, shape)
     _say_vocabulary(writer, vocabulary, template_of(base))
@@ -128,7 +138,7 @@ def _finish(writer: Any, tensors: Iterable[Any]) -> None:
 
 
 def _kind(shape: tuple[int, ...], bits: str) -> Any:
-    if len(shape) == 1:
+    if len(shape) == 1 or bits == "f32":
         return gguf.GGMLQuantizationType.F32
     return gguf.GGMLQuantizationType.Q8_0 if bits == "q8_0" and shape[-1] % BLOCK == 0 else gguf.GGMLQuantizationType.F16
 

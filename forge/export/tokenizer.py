@@ -20,6 +20,9 @@ NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 QWEN2 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 """The pattern of Qwen2, 2.5 and 3 (`transformers.models.qwen2.tokenization_qwen2.PRETOKENIZE_REGEX`)."""
 
+UNSPLIT = "gpt-2"
+"""What a file names whose users give token ids: llama.cpp wants a pattern that it knows, and uses it on text alone."""
+
 
 class Vocabulary(NamedTuple):
     """The tokenizer of a base as GGUF has it. `split` is llama.cpp's name of the splitting pattern."""
@@ -33,13 +36,14 @@ class Vocabulary(NamedTuple):
     start: int | None
 
 
-def vocabulary_of(base: Path, size: int) -> Vocabulary:
+def vocabulary_of(base: Path, size: int, *, ids_only: bool = False) -> Vocabulary:
     """The tokenizer in the folder of a base, filled up to the `size` of its embedding.
 
+    `ids_only`: whoever uses the file gives it token ids and never text, so how text is split need not be known to llama.cpp.
     Raises `ExportError` with the reason for a tokenizer that GGUF cannot carry.
     """
     content, settings = _json(base / "tokenizer.json"), _json(base / "tokenizer_config.json")
-    split = split_name(content)
+    split = split_name(content, ids_only=ids_only)
     model, added = content["model"], {entry["id"]: entry for entry in content.get("added_tokens", [])}
     by_id = {number: token for token, number in model["vocab"].items()} | {number: entry["content"] for number, entry in added.items()}
     if max(by_id) >= size:
@@ -61,10 +65,13 @@ def vocabulary_of(base: Path, size: int) -> Vocabulary:
     )
 
 
-def split_name(content: Mapping[str, Any]) -> str:
-    """llama.cpp's name for how `tokenizer.json` splits text. Raises `ExportError` for one it has no name for."""
+def split_name(content: Mapping[str, Any], *, ids_only: bool = False) -> str:
+    """llama.cpp's name for how `tokenizer.json` splits text. Raises `ExportError` for one it has no name for, unless `ids_only`."""
     reason = next(_reasons(content), None)
-    name = _pattern_name(content.get("pre_tokenizer") or {}) if reason is None else None
+    splitter = content.get("pre_tokenizer") or {}
+    name = _pattern_name(splitter) if reason is None else None
+    if name is None and reason is None and ids_only and _ends_in_bytes(splitter):
+        return UNSPLIT
     if name is None:
         raise ExportError(
             f"llama.cpp cannot represent this base's tokenizer ({reason or 'it splits text by a pattern of its own'}); GGUF can be "
@@ -106,6 +113,12 @@ def _pattern_name(splitter: Mapping[str, Any]) -> str | None:
     first = steps[0]
     same = first.get("type") == "Split" and first.get("pattern") == {"Regex": QWEN2} and first.get("behavior") == "Isolated"
     return "qwen2" if len(steps) == 2 and same and not first.get("invert") and not steps[1].get("use_regex", True) else None
+
+
+def _ends_in_bytes(splitter: Mapping[str, Any]) -> bool:
+    """Whether tokens are bytes in GPT-2's letters, which is how llama.cpp makes text of them."""
+    steps = splitter.get("pretokenizers", [splitter])
+    return bool(steps) and steps[-1].get("type") == "ByteLevel"
 
 
 def _kind(number: int, by_id: Mapping[int, str], added: Mapping[int, Mapping[str, Any]]) -> int:

@@ -27,6 +27,8 @@ SCHEMA = 1
 
 MAY_CHANGE = ("ray", "serve", "sandbox", "workspace", "rounds.limit", "rounds.budget", "rounds.bootstrap_solves", "rounds.best_of")
 """Keys of the configuration that may differ from one start in a workspace to the next."""
+OF_ENDPOINTS = frozenset({"gguf", "solves"})
+"""Folders that an endpoint makes, also where no run has made a workspace yet."""
 
 
 class Workspace:
@@ -85,6 +87,11 @@ class Workspace:
         return self.root / "adapters"
 
     @property
+    def gguf(self) -> Path:
+        """Bases and adapters as llama.cpp reads them, by what they were made of; may be removed at any time."""
+        return self.root / "gguf"
+
+    @property
     def report_json(self) -> Path:
         return self.root / "report.json"
 
@@ -137,6 +144,7 @@ class Workspace:
             others = (
                 [entry.name for entry in self.root.iterdir() if not entry.name.startswith(atomic.TEMPORARY)] if self.root.exists() else []
             )
+            others = [name for name in others if name not in OF_ENDPOINTS]
             if others:
                 raise WorkspaceError(
                     f"{self.root} holds {others[0]!r} but no workspace of forge; choose an empty or new folder with workspace=PATH"

@@ -71,8 +71,8 @@ class Setting:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"{}"})
 
-    def client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(transport=httpx.ASGITransport(Stamped(self.front)), base_url="http://front")
+    def client(self, root: str = "") -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.ASGITransport(Stamped(self.front), root_path=root), base_url=f"http://front{root}")
 
 
 def run(use: Callable[[Setting, httpx.AsyncClient], Awaitable[None]], **config: Any) -> Setting:
@@ -301,3 +301,15 @@ def test_a_request_has_one_id_through_all_hops() -> None:
         ("/v1/completions", "main", 200),
         ("unknown", "", 404),
     ]
+
+
+def test_a_base_below_a_prefix_answers_on_its_own_routes() -> None:
+    async def whole() -> None:
+        setting = Setting()
+        async with setting.client("/small") as client:
+            answer = await client.post("/v1/completions", json={"model": "generation@r2-bbbb"})
+            assert answer.status_code == 200 and setting.inner.calls[0]["path"] == "/v1/completions"
+            assert (await client.get("/v1/models")).status_code == 200
+            assert (await client.get("/nowhere")).status_code == 404
+
+    asyncio.run(whole())

@@ -236,9 +236,9 @@ def test_a_killed_replica_comes_back_with_its_adapters_and_leaves_no_orphan(serv
 
 def test_a_replica_exits_when_its_engine_is_dead() -> None:
     code = (
-        "import asyncio, types; from serve.replica import VLLMOpenAI\n"
+        "import asyncio, types; from serve.replica import Replica\n"
         "replica = types.SimpleNamespace(_server=types.SimpleNamespace(engine=types.SimpleNamespace(errored=True)))\n"
-        "asyncio.run(VLLMOpenAI.func_or_class._exit_when_the_engine_dies(replica))"
+        "asyncio.run(Replica.func_or_class._exit_when_the_engine_dies(replica))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 1
 
