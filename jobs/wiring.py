@@ -158,8 +158,13 @@ def make_practice(config: PracticeConfig, seed: int, name: str, folder: Path) ->
 
 
 def max_answer_tokens(config: ForgeConfig) -> dict[str, int]:
-    """Longest answer of each stage, in tokens."""
-    return {name: config.stage(name).max_answer_tokens or stage.defaults.max_answer_tokens for name, stage in REGISTRY.items()}
+    """Longest answer of each stage, in tokens, with room to say why where the agent is to."""
+    explained = config.agent.prompt_style == "explained"
+    return {
+        name: config.stage(name).max_answer_tokens
+        or stage.defaults.max_answer_tokens + (stage.defaults.explanation_tokens if explained else 0)
+        for name, stage in REGISTRY.items()
+    }
 
 
 def base_folder(config: BaseModelConfig) -> Path:

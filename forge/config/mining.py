@@ -178,7 +178,7 @@ class EnrichConfig(Section):
     """File of the repository's issues, as `gh issue list --state all --json number,title,body` writes it; shown to the teacher
     beside the changes that name them."""
     explain: bool = False
-    """Ask for the reasoning behind plan and analysis, for the stage rows."""
+    """Ask for the reasoning behind analysis and plan. It is in the rows; stage rows have it when `agent.prompt_style` is explained."""
     seeds: int = Field(0, ge=0)
     """New problems at most that are made up from diffs (OSS-Instruct, arXiv 2312.02120)."""
     judge: bool = False

@@ -19,9 +19,11 @@ from forge.records import STAGES, Limits
 class AgentConfig(Section):
     """The scaffold's own settings."""
 
-    prompt_style: Literal["brief", "full"] = "full"
-    """`full` instructs in words, plans and edits line by line. `brief` is for a very small base that was trained on it (nano):
-    the stage's name alone instructs, plans name symbols, an edit replaces a symbol as a whole."""
+    prompt_style: Literal["brief", "full", "explained"] = "full"
+    """`full` instructs in words, plans and edits line by line. `explained` is `full`, but analysis and planning say why before they
+    answer, as they learn from the changes that a teacher explained (`mining.enrich.explain`): no default, since it takes a teacher,
+    and some hundred tokens more of every analysis and plan. `brief` is for a very small base that was trained on it (nano): the
+    stage's name alone instructs, plans name symbols, an edit replaces a symbol as a whole."""
     candidates: int = Field(6, ge=1)
     """Symbols that lexical retrieval offers to analysis."""
     judged: int = Field(4, ge=1)
@@ -111,6 +113,10 @@ class ForgeConfig(Section):
             raise ValueError("nothing to mine: give --repo PATH, or set history.repos or history.practice.repositories")
         if self.agent.judged > self.agent.candidates:
             raise ValueError(f"agent.judged={self.agent.judged} exceeds agent.candidates={self.agent.candidates}")
+        if self.agent.prompt_style == "explained" and not (self.mining.enrich.explain and self.teacher.model):
+            raise ValueError(
+                "agent.prompt_style is explained, but nobody explains: set mining.enrich.explain=true and teacher.model, or take full"
+            )
         if self.mining.offered != self.agent.candidates:
             raise ValueError(
                 f"mining.offered={self.mining.offered} is not agent.candidates={self.agent.candidates}: analysis would learn from "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -74,7 +75,7 @@ class Finisher:
         source = iter(rows)
         while some := list(islice(source, TOGETHER)):
             kept = [self._begun(row, outside) for row in some if row.id not in verdict.drops]
-            told = self._told(kept, verdict.seeds)
+            told = self._told(kept, verdict.seeds, hidden)
             ends = dict(zip((row.id for row in kept), self._taught(kept, told, hidden), strict=True))
             for row in some:
                 yield ends.get(row.id) or Finished(end=Drop(sha=row.commit, reason=verdict.drops[row.id]))
@@ -82,23 +83,24 @@ class Finisher:
     def _begun(self, row: Row, outside: Collection[str]) -> Row:
         return row.model_copy(update={"heldout": row.id in outside, "functions": self._functions.changed(row.files)})
 
-    def _told(self, rows: Collection[Row], seeds: Collection[str]) -> Mapping[str, Enriched]:
-        """By id, what the teacher adds to those rows that it is asked about."""
+    def _told(self, rows: Collection[Row], seeds: Collection[str], hidden: Collection[str]) -> Mapping[str, Enriched]:
+        """By id, what the teacher adds to those rows that it is asked about; it sees no `hidden` path either, or might tell of it."""
         asked = [row for row in rows if wants_anything(row, self._config.enrich, seed=row.id in seeds)]
         if self._make_teacher is None or not asked:
             return {}
-        found = asyncio.run(self._ask(self._make_teacher(), asked, seeds))
+        found = asyncio.run(self._ask(self._make_teacher(), asked, seeds, hidden))
         return {one.row.id: one for one in found}
 
-    async def _ask(self, teacher: Teacher, rows: list[Row], seeds: Collection[str]) -> list[Enriched]:
+    async def _ask(self, teacher: Teacher, rows: list[Row], seeds: Collection[str], hidden: Collection[str]) -> list[Enriched]:
         try:
-            return await enrich(teacher, rows, self._config.enrich, self._around, self._issues.of, seeds=tuple(seeds))
+            return await enrich(teacher, rows, self._config.enrich, partial(self._around, hidden), self._issues.of, seeds=tuple(seeds))
         finally:
             await teacher.close()
 
-    def _around(self, row: Row) -> list[Piece]:
+    def _around(self, hidden: Collection[str], row: Row) -> list[Piece]:
         commit = commit_of(row)
-        return around(row, self._near.of(commit) if commit.files else ())
+        near = self._near.of(commit) if commit.files else ()
+        return around(row, [symbol for symbol in near if symbol.path not in hidden])
 
     def _taught(self, rows: Iterable[Row], told: Mapping[str, Enriched], hidden: Collection[str]) -> Iterator[Finished]:
         grown = [told[row.id].row if row.id in told else row for row in rows]

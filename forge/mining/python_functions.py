@@ -9,22 +9,47 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import pairwise
+from symtable import symtable
+from typing import TypeVar
 
 from forge.stages.symbols import FunctionNode
+
+T = TypeVar("T", bound=Hashable)
 
 Change = tuple[str, str | None, str | None]
 """Name of a function, its source (whole lines) before and after; `None` where it is not there."""
 Functions = dict[str, tuple[str, ...]]
 """Sources by name, in order: a property and its setter have one name."""
+Member = tuple[str, str]
+"""The class that a piece belongs to, empty for none, and its text."""
 
 _CUT = re.compile(r"\n(?=def |class |async |@|if |try:|for |while |with )")
 """Blocks are cut off too, or what is indented in them would look like methods of a class before them."""
 _MEMBER = re.compile(r"\n([ \t]+)(?=def |async def |@)")
-_DEFINES = re.compile(r"^[ \t]*(?:def|class|async def) ", re.MULTILINE)
-_CLASS = re.compile(r"^class ", re.MULTILINE)
+_METHOD = re.compile(r"[ \t]+(?:def |async def |@)")
+_DEFINES = re.compile(r"^[ \t]*(?:def|class|async def) .*", re.MULTILINE)
+_DECORATOR = re.compile(r"[ \t]*@")
+_FUNCTION = re.compile(r"( *)(?:@[\w.]+(?:\([^()\n\"'#\\]*\))?\n\1)*(?:async )?def (\w+)\(", re.ASCII)
+"""A function from its first line on, with decorators that end where they begin."""
+_QUOTED = re.compile(
+    r"""
+    \#[^\n]*
+    | \"{3} [^"\\]* (?: (?: \\. | "(?!"") ) [^"\\]* )* \"{3}
+    | '{3} [^'\\]* (?: (?: \\. | '(?!'') ) [^'\\]* )* '{3}
+    | (?P<open> \"{3} | '{3} ) .*
+    | " (?: \\. | [^"\\\n] )* "
+    | ' (?: \\. | [^'\\\n] )* '
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+"""Comments and strings; `open` when one of several lines does not end."""
+_WINDOW = 4096
+"""Characters before a change that are looked at first for the cut before it."""
+_LOOK = 80
+"""Characters behind a cut that tell that it is one."""
 _BLOCK = "if 1:\n"
 _BAD = (SyntaxError, ValueError, RecursionError, MemoryError)
 _OLD = ("Missing parentheses", "multiple exception types", "leading zeros")
@@ -61,111 +86,228 @@ def _compared(before: str, after: str) -> tuple[Functions | None, Functions | No
     try:
         return _in_pieces(before, after)
     except _UnclearError:
-        now = _parsed(after)
-        return (None if now is None else _parsed(before)), now
+        now = _whole(after)
+        return (None if now is None else _whole(before)), now
+
+
+def _whole(text: str) -> Functions | None:
+    """All functions of a source; `None` when it does not parse."""
+    found = _parsed.__wrapped__(text)  # not remembered: whole sources are large
+    functions: Functions = {}
+    for name, source in found or ():
+        _add(functions, name, source)
+    return None if found is None else functions
 
 
 def _in_pieces(before: str, after: str) -> tuple[Functions, Functions]:
     """The functions in pieces that one version alone has; raises `_UnclearError`."""
-    sides = [dict.fromkeys(pieces) for pieces in _middles(before, after)]
-    parts = [dict.fromkeys(_members(pieces, other)) for pieces, other in zip(sides, sides[::-1], strict=True)]
-    found: list[Functions] = []
-    for own, other in zip(parts, parts[::-1], strict=True):
-        functions: Functions = {}
-        for class_name, piece in own:
-            if (class_name, piece) not in other:
-                defined = _parsed(piece, class_name)
-                if defined is None:
-                    raise _UnclearError
-                for name, sources in defined.items():
-                    for source in sources:
-                        _add(functions, name, source)
-        found.append(functions)
-    return found[0], found[1]
+    old, new = _middles(before, after, _CUT)
+    old, new = _without(old, new), _without(new, old)
+    classes = _by_line(old), _by_line(new)
+    was, now = list(_members(old, *classes)), list(_members(new, *classes[::-1]))
+    return _functions(_without(was, now)), _functions(_without(now, was))
 
 
-def _middles(before: str, after: str) -> tuple[list[str], list[str]]:
-    """The top-level pieces of both, without those that both begin and end with."""
-    old, new = ([0, *(match.end() for match in _CUT.finditer(text)), len(text)] for text in (before, after))
-    most = min(len(old), len(new)) - 1
-    head = 0
-    while head < most and before[old[head] : old[head + 1]] == after[new[head] : new[head + 1]]:
-        head += 1
-    while head > 0 and (after.startswith("@", new[head - 1]) or _is_open(after[: new[head]])):
-        head -= 1
-    tail = 0
-    while tail < most - head and before[old[-2 - tail] : old[-1 - tail]] == after[new[-2 - tail] : new[-1 - tail]]:
-        tail += 1
-    while tail > 0 and any(
-        len(cuts) - tail - head > 1 and text.startswith("@", cuts[-2 - tail]) for text, cuts in ((before, old), (after, new))
-    ):
-        tail -= 1
-    return _cut(before, old[head : len(old) - tail]), _cut(after, new[head : len(new) - tail])
+def _without(own: Iterable[T], other: Iterable[T]) -> list[T]:
+    """What one side alone has, each once."""
+    there = frozenset(other)
+    return [piece for piece in dict.fromkeys(own) if piece not in there]
 
 
-def _members(pieces: Iterable[str], other: Container[str]) -> Iterator[tuple[str, str]]:
-    """What the pieces that `other` lacks consist of: class and text of each method, no class and the whole text of a function."""
+def _functions(members: Iterable[Member]) -> Functions:
+    functions: Functions = {}
+    for class_name, piece in members:
+        defined = _parsed(piece, class_name)
+        if defined is None:
+            raise _UnclearError
+        for name, source in defined:
+            _add(functions, name, source)
+    return functions
+
+
+def _by_line(pieces: Iterable[str]) -> dict[str, str]:
+    """Classes by the line that names them, where no two have the same."""
+    found: dict[str, str] = {}
     for piece in pieces:
-        if piece in other or not (_DEFINES.match(piece) or piece.startswith("@")):
-            continue
-        if not _CLASS.search(piece):
+        if line := _class_line(piece):
+            found[line] = "" if line in found else piece
+    return found
+
+
+def _class_line(piece: str) -> str:
+    """The line that names a class, empty for a piece that is none."""
+    line = _DEFINES.search(piece) if piece.startswith(("@", "class ")) else None
+    return line.group() if line and line.group().startswith("class ") else ""
+
+
+def _members(pieces: Iterable[str], classes: Mapping[str, str], others: Mapping[str, str]) -> Iterator[Member]:
+    """What these pieces define: class and text of methods, no class and the whole text of a function.
+
+    `classes` are those of the pieces, `others` of the other version: what a class begins and ends with in both is left out.
+    """
+    for piece in pieces:
+        if line := _class_line(piece):
+            yield from _methods(piece, others.get(line, "") if classes[line] else "")
+        elif _DEFINES.match(piece) or piece.startswith("@"):
             yield "", piece
-        elif found := list(_MEMBER.finditer(piece)):
-            indent = min((match.group(1) for match in found), key=len)
-            head, *methods = _cut(piece, [0, *(match.start() + 1 for match in found if match.group(1) == indent), len(piece)])
-            name = _class_of(f"{head}{indent}pass\n", indent)
-            if not name:
-                raise _UnclearError
-            yield from ((name, method) for method in methods)
 
 
-def _cut(text: str, places: list[int]) -> list[str]:
-    """The text in pieces. Decorators stay with what they decorate, and no piece ends inside a string of several lines."""
-    pieces: list[str] = []
-    goes_on = False
-    for start, end in pairwise(places):
-        if goes_on:
-            pieces[-1] += text[start:end]
-        else:
-            pieces.append(text[start:end])
-        piece = pieces[-1]
-        goes_on = _is_open(piece) or (piece.lstrip().startswith("@") and not _DEFINES.search(piece))
-    if goes_on:
+def _methods(piece: str, other: str) -> Iterator[Member]:
+    """The methods of a class that the same class in the other version does not begin and end with too."""
+    indent = min(_MEMBER.findall(piece), key=len, default="")
+    if not indent:
+        return
+    cut = _method_cut(indent)
+    first = next((match.end() for match in cut.finditer(piece) if not _open_quotes(piece[: match.end()])), len(piece))
+    name = _class_of(f"{piece[:first]}{indent}pass\n", indent)
+    if not name:
         raise _UnclearError
-    return pieces
+    yield from ((name, part) for part in _middles(piece, other, cut)[0] if _METHOD.match(part))
 
 
-def _is_open(piece: str) -> bool:
-    """Whether a string of several lines seems to go on where a piece ends."""
-    return piece.count('"""') % 2 == 1 or piece.count("'''") % 2 == 1
+def _middles(before: str, after: str, cut: re.Pattern[str]) -> tuple[list[str], list[str]]:
+    """The pieces of both, without those that both begin and end with; raises `_UnclearError`."""
+    most = min(len(before), len(after))
+    same = _beginning(before, after, most)
+    end = len(after) - _ending(before, after, most - same)
+    start = _last_cut(after, same, cut)
+    while True:
+        following = cut.search(after, end)
+        end = following.end() if following else len(after)
+        old = _cut(before, start, end - len(after) + len(before), cut)
+        new = _cut(after, start, end, cut)
+        if old is not None and new is not None:
+            return old, new
+        if following is None:
+            raise _UnclearError
 
 
-def _parsed(text: str, class_name: str = "") -> Functions | None:
-    """Functions of a source, or of lines out of a class's body; `None` when it does not parse."""
+def _beginning(left: str, right: str, most: int) -> int:
+    """How many characters both begin with, `most` at most; by halves, since comparing slices is far faster than one by one."""
+    low = 0
+    while low < most:
+        middle = (low + most + 1) // 2
+        low, most = (middle, most) if left[low:middle] == right[low:middle] else (low, middle - 1)
+    return low
+
+
+def _ending(left: str, right: str, most: int) -> int:
+    """How many characters both end with, `most` at most."""
+    low, ends = 0, (len(left), len(right))
+    while low < most:
+        middle = (low + most + 1) // 2
+        alike = left[ends[0] - middle : ends[0] - low] == right[ends[1] - middle : ends[1] - low]
+        low, most = (middle, most) if alike else (low, middle - 1)
+    return low
+
+
+def _last_cut(text: str, end: int, cut: re.Pattern[str]) -> int:
+    """The last place before `end` where a piece begins that no decorator belongs to, and that is not inside a string."""
+    size = _WINDOW
+    while True:
+        first = max(0, end - size)
+        places = [match.end() for match in cut.finditer(text, first, end)]
+        for previous, place in reversed(list(pairwise([0, *places] if first == 0 else places))):
+            if not _DECORATOR.match(text, previous) and not _open_quotes(text[:place]):
+                return place
+        if first == 0:
+            return 0
+        size *= 8
+
+
+def _cut(text: str, start: int, end: int, cut: re.Pattern[str]) -> list[str] | None:
+    """The text between two places in pieces; `None` when it ends inside a string of several lines or behind a decorator.
+
+    Decorators stay with what they decorate, and no piece ends inside a string.
+    """
+    pieces: list[str] = []
+    first, quotes = start, ""
+    places = [match.end() for match in cut.finditer(text, start, min(len(text), end + _LOOK))]
+    for place, stop in pairwise([start, *(place for place in places if start < place < end), end]):
+        if quotes and quotes not in text[place:stop]:
+            continue
+        piece = text[first:stop]
+        quotes = _open_quotes(piece)
+        if piece and not quotes and (not _DECORATOR.match(piece) or _DEFINES.search(piece)):
+            pieces.append(piece)
+            first = stop
+    return pieces if first == end else None
+
+
+def _open_quotes(piece: str) -> str:
+    """The quotes of the string of several lines that goes on where a piece ends, empty when none does."""
+    if piece.count('"""') % 2 == 0 and piece.count("'''") % 2 == 0:
+        return ""
+    quotes = ""
+    for match in _QUOTED.finditer(piece):
+        quotes = match.group("open")
+    return quotes or ""
+
+
+@lru_cache(maxsize=2048)
+def _parsed(text: str, class_name: str = "") -> tuple[tuple[str, str], ...] | None:
+    """Names and sources of the functions of a source, or of lines out of a class's body; `None` when it does not parse.
+
+    Remembered: what a commit makes of a function is what the next one finds.
+    """
+    source = _BLOCK + text if class_name else text
+    own = f"{class_name}." if class_name else ""
     try:
-        body = ast.parse(_BLOCK + text if class_name else text).body
+        if (alone := _alone(text)) and symtable(source, "?", "exec"):
+            name, function = alone
+            return ((own + name, function),)
+    except _BAD:
+        pass  # the parser says what it is; a table of symbols is refused for more
+    try:
+        body = ast.parse(source).body
     except _BAD as error:
         if isinstance(error, SyntaxError) and error.msg.startswith(_OLD):
             raise _OldError from error
         return None
-    lines = text.split("\n")
-    found: Functions = {}
     if class_name:
         # What follows a class without being cut off, such as an assignment, comes after the block.
         if not isinstance(body[0], ast.If) or body[0].orelse:
             return None
-        for node in body[0].body:
-            if isinstance(node, FunctionNode):
-                _add(found, f"{class_name}.{node.name}", _source(node, lines, 1))
-        return found
+        body = body[0].body
+    lines, shift = text.split("\n"), 1 if class_name else 0
+    found: list[tuple[str, str]] = []
     for node in body:
         if isinstance(node, FunctionNode):
-            _add(found, node.name, _source(node, lines, 0))
-        elif isinstance(node, ast.ClassDef):
-            for own in node.body:
-                if isinstance(own, FunctionNode):
-                    _add(found, f"{node.name}.{own.name}", _source(own, lines, 0))
-    return found
+            found.append((own + node.name, _source(node, lines, shift)))
+        elif isinstance(node, ast.ClassDef) and not class_name:
+            found += [(f"{node.name}.{inner.name}", _source(inner, lines, 0)) for inner in node.body if isinstance(inner, FunctionNode)]
+    return tuple(found)
+
+
+def _alone(text: str) -> tuple[str, str] | None:
+    """Name and source of the one function that a text consists of if it parses; `None` where more may be in it.
+
+    A statement behind the function would begin a line that is no deeper than its own, with what can begin a statement.
+    """
+    head = _FUNCTION.match(text)
+    if head is None or "\f" in text or _level(len(head.group(1))).search(text, head.end()):
+        return None
+    end = len(text)
+    while True:
+        start = text.rfind("\n", 0, end) + 1
+        line = text[start:end].strip()
+        if line and not line.startswith("#"):
+            return head.group(2), text[: end + 1]
+        if "'" in line or '"' in line:
+            return None  # the end of a string may look like a comment
+        end = start - 1
+
+
+@lru_cache
+def _method_cut(indent: str) -> re.Pattern[str]:
+    """What finds the methods of a class whose body stands at `indent`."""
+    return re.compile(rf"\n(?={indent}(?:def |async def |@))")
+
+
+@lru_cache
+def _level(indent: int) -> re.Pattern[str]:
+    """What finds a statement that is no deeper than `indent` spaces: a line there that is neither empty, a comment nor a bracket's end."""
+    return re.compile(rf"\n {{0,{indent}}}(?=[^\s#)\]}}])")
 
 
 @lru_cache(maxsize=4096)

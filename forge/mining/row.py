@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from forge.records import FileChange, Record
-from forge.stages.stage import Change
+from forge.stages.stage import Change, Explanation
 
 
 class FunctionChange(Record):
@@ -24,6 +24,8 @@ class FunctionChange(Record):
 class Row(Record):
     """One surviving commit. Who wrote it is not in it."""
 
+    schema_version: ClassVar[int] = 2
+
     id: str
     """Repository and the first twelve digits of the commit: `boltons@3f9c…`."""
     repo: str
@@ -41,8 +43,8 @@ class Row(Record):
     instruction: str = ""
     """What is asked for, as somebody would ask for it; empty when nothing says it."""
     instruction_by: Literal["", "people", "tests", "teacher"] = ""
-    reasoning: str = ""
-    """A teacher's explanation of what the change had to find out and to decide."""
+    reasoning: Explanation | None = None
+    """A teacher's, of what the change had to find out and to decide; its `change` has it too."""
     licence: str = ""
     """SPDX expression, `NOASSERTION` when none was found."""
     languages: tuple[str, ...]

@@ -57,9 +57,10 @@ def _change(row: Row, near: NearSymbols, config: MiningConfig, heldout: Collecti
         return Drop(sha=row.commit, reason=NO_PYTHON)
     asked = row.instruction if row.instruction_by == "teacher" else ""
     try:
-        return change_of(commit, partial(near.of, commit), config, heldout, asked=asked)
+        change = change_of(commit, partial(near.of, commit), config, heldout, asked=asked)
     except (RecursionError, MemoryError):  # from the parser, on sources made to hurt it
         return Drop(sha=row.commit, reason="too deeply nested")
+    return change.model_copy(update={"explanation": row.reasoning}) if isinstance(change, Change) else change
 
 
 def _told(row: Row, change: Change | Drop) -> Row | Drop:

@@ -1,7 +1,7 @@
 """Analysis: which of the symbols that lexical retrieval offers does the issue ask to change?
 
-Candidates are shown in retrieval's order. Answer: the number of one candidate a line. When the model answers nonsense,
-that order stands.
+Candidates are shown in retrieval's order. Answer: the number of one candidate a line, in style `explained` after a line that
+says why. When the model answers nonsense, that order stands.
 """
 
 from __future__ import annotations
@@ -10,22 +10,27 @@ from collections.abc import Iterator
 
 from forge.errors import StageError
 from forge.records import Example, Message, Symbol, Task, Trajectory
-from forge.stages.stage import Change, LoraDefaults, PromptStyle, Situation, example, example_from_turn, final_turns, messages
+from forge.stages.stage import Change, LoraDefaults, PromptStyle, Situation, because, example, example_from_turn, final_turns, messages
 
 INSTRUCTIONS = (
     "You analyse an issue of a Python repository. From the candidate symbols, name those that must be changed to "
     "resolve it, the likeliest first. Answer with their numbers, one a line, and nothing else."
+)
+EXPLAINED = (
+    f"{INSTRUCTIONS.removesuffix(', and nothing else.')}. Before them write one line, 'why: ' and in a few sentences what in the "
+    "issue tells which symbols it is about."
 )
 
 
 class Analysis:
     name = "analysis"
     judgement = False
-    defaults = LoraDefaults(max_answer_tokens=48)
+    defaults = LoraDefaults(max_answer_tokens=48, explanation_tokens=320)
 
     def prompt(self, situation: Situation, style: PromptStyle = "full") -> tuple[Message, ...]:
         candidates = "\n".join(f"{number} {s.path}::{s.signature}" for number, s in enumerate(situation.candidates, 1))
-        return messages(self.name, INSTRUCTIONS, style, ("issue", situation.statement), ("candidates", candidates))
+        instructions = EXPLAINED if style == "explained" else INSTRUCTIONS
+        return messages(self.name, instructions, style, ("issue", situation.statement), ("candidates", candidates))
 
     def parse(self, text: str, candidates: tuple[Symbol, ...]) -> list[Symbol]:
         """The named candidates in the answer's order; raises `StageError` when none is named."""
@@ -36,10 +41,13 @@ class Analysis:
         return [by_number[number] for number in named]
 
     def from_change(self, change: Change, style: PromptStyle = "full") -> Iterator[Example]:
+        style = change.told_in(style)
         prompt = self.prompt(Situation(statement=change.statement, candidates=change.offered), style)
         keys = [symbol.key for symbol in change.offered]
-        numbers = [str(keys.index(symbol.key) + 1) for symbol in change.touched]
-        yield example(self.name, prompt, "\n".join(numbers), change.lineage)
+        answer = "\n".join(str(keys.index(symbol.key) + 1) for symbol in change.touched)
+        if style == "explained" and change.explanation:
+            answer = because(change.explanation.analysis, answer)
+        yield example(self.name, prompt, answer, change.lineage)
 
     def from_trajectory(self, trajectory: Trajectory, task: Task) -> Iterator[Example]:
         touched = {edit.path for edit in trajectory.edits}

@@ -2,7 +2,8 @@
 
 Answer, for each place: `edit` and the number of the symbol, then, in full style, `line: …` (the line as it stands) and
 `change: …` (what of the line goes and what comes when that is a few tokens, else the kind of change). In brief style
-the numbers alone: a very small model that has to name the place before it writes the symbol anew decides too early.
+the numbers alone: a very small model that has to name the place before it writes the symbol anew decides too early. In style
+`explained` a line that says why comes first; the steps alone are handed on.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from forge.stages.stage import (
     LoraDefaults,
     PromptStyle,
     Situation,
+    because,
     example,
     format_hunks,
     format_symbols,
@@ -36,6 +38,10 @@ INSTRUCTIONS = (
     "'edit ' and the symbol's number, 'line: ' and the line to change as it stands, 'change: ' and 'OLD -> NEW' when a few tokens "
     f"of the line change, else one of {', '.join(KINDS)}."
 )
+EXPLAINED = (
+    f"{INSTRUCTIONS} Before all of them write one line, 'why: ' and in a few sentences what is wrong, what has to change and why "
+    "that is enough."
+)
 
 
 class PlanStep(Record):
@@ -50,12 +56,12 @@ class PlanStep(Record):
 class Planning:
     name = "planning"
     judgement = False
-    defaults = LoraDefaults(max_answer_tokens=64)
+    defaults = LoraDefaults(max_answer_tokens=64, explanation_tokens=320)
 
     def prompt(self, situation: Situation, style: PromptStyle = "full") -> tuple[Message, ...]:
         return messages(
             self.name,
-            INSTRUCTIONS,
+            EXPLAINED if style == "explained" else INSTRUCTIONS,
             style,
             ("issue", situation.statement),
             ("symbol", format_symbols(situation.symbols)),
@@ -77,6 +83,7 @@ class Planning:
 
     def from_change(self, change: Change, style: PromptStyle = "full") -> Iterator[Example]:
         """The plan at once, and after each number of wrong attempts."""
+        style = change.told_in(style)
         keys = [symbol.key for symbol in change.offered]
         for count, rejected in enumerate(change.rejections()):
             # Relevance lets others through now and then: in every second row one of them stands beside the touched ones.
@@ -84,6 +91,8 @@ class Planning:
             shown = tuple(sorted(shown, key=lambda symbol: keys.index(symbol.key)))
             plan = plan_of(change.hunks, shown, style)
             if plan:  # else everything that changed lies outside functions
+                if style == "explained" and change.explanation:
+                    plan = because(change.explanation.plan, plan)
                 prompt = self.prompt(Situation(statement=change.statement, symbols=shown, rejected=rejected), style)
                 yield example(self.name, prompt, plan, change.lineage)
 

@@ -7,9 +7,10 @@ from typing import Literal, Protocol
 
 from forge.records import Example, Lineage, Message, Record, Symbol, Task, Trajectory, Turn
 
-PromptStyle = Literal["brief", "full"]
-"""`full` instructs in words, plans line by line and edits line by line. `brief` is for very small models: the stage's name
-alone instructs, plans name symbols alone, and an edit replaces a symbol as a whole (docs/decisions/0007)."""
+PromptStyle = Literal["brief", "full", "explained"]
+"""`full` instructs in words, plans line by line and edits line by line. `explained` is `full`, but analysis and planning say why
+before they answer. `brief` is for very small models: the stage's name alone instructs, plans name symbols alone, and an edit
+replaces a symbol as a whole (docs/decisions/0007)."""
 
 
 class LoraDefaults(Record):
@@ -23,6 +24,8 @@ class LoraDefaults(Record):
     learning_rate: float = 2e-4
     epochs: float = 3.0
     max_answer_tokens: int = 64
+    explanation_tokens: int = 0
+    """What an answer may have beside these in style `explained`."""
 
 
 class Hunk(Record):
@@ -32,6 +35,15 @@ class Hunk(Record):
     symbol: str = ""
     old: tuple[str, ...]
     new: tuple[str, ...]
+
+
+class Explanation(Record):
+    """Why a change is the right one, each part on a line of its own, in a teacher's words."""
+
+    analysis: str
+    """Which symbols the request is about, and what in it tells so."""
+    plan: str
+    """What is wrong with them, and what to do about it."""
 
 
 class Change(Record):
@@ -51,7 +63,13 @@ class Change(Record):
     """Wrong edits of the same symbols, each as an attempt might make it, for review and repairs to learn from."""
     incomplete: tuple[tuple[Hunk, ...], ...] = ()
     """First parts of the right edit, each without the rest that it takes, for review to learn from."""
+    explanation: Explanation | None = None
+    """Where a teacher gave one, what analysis and planning learn to say in style `explained`."""
     lineage: Lineage
+
+    def told_in(self, style: PromptStyle) -> PromptStyle:
+        """The style of this change's rows: nobody learns to explain what nobody has explained."""
+        return "full" if style == "explained" and self.explanation is None else style
 
     def rejections(self) -> Iterator[tuple[Hunk, ...]]:
         """What an agent has been refused before it finds the right edit: nothing, one wrong attempt, two, …"""
@@ -94,6 +112,11 @@ def messages(name: str, instructions: str, style: PromptStyle, *sections: tuple[
     system = name if style == "brief" else f"{instructions}\n\nStage: {name}."
     user = "\n".join(f"# {title}\n{text.rstrip()}" for title, text in sections if text.strip())
     return Message(role="system", content=system), Message(role="user", content=user)
+
+
+def because(reason: str, answer: str) -> str:
+    """An answer of style `explained`. The parsers of analysis and planning read nothing in the line that says why."""
+    return f"why: {reason}\n{answer}"
 
 
 def example(stage: str, prompt: tuple[Message, ...], completion: str, lineage: Lineage) -> Example:

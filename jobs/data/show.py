@@ -51,6 +51,9 @@ def _notes(row: Row) -> Iterator[str]:
     if row.functions:
         yield "functions: " + ", ".join(f"{function.kind} {function.path}::{function.name}" for function in row.functions[:8])
     yield "stages: all learn from it" if row.change else f"stages: none learns from it ({row.no_change})"
+    if row.reasoning:
+        yield f"why there: {row.reasoning.analysis}"
+        yield f"why so: {row.reasoning.plan}"
     if row.score is not None:
         yield f"judge: {row.score:.2f} {row.judged}"
     if row.error:

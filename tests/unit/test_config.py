@@ -57,6 +57,8 @@ def test_the_explained_config_says_what_a_key_means_and_what_its_default_was() -
         (["stages.review.rank=64", "serve.max_rank=16"], "serve.max_rank=16 is below a stage's rank 64"),
         (["agent.judged=9", "agent.candidates=4"], "agent.judged=9 exceeds agent.candidates=4"),
         (["agent.candidates=9"], "mining.offered=6 is not agent.candidates=9.*set both alike"),
+        (["agent.prompt_style=explained", "teacher.model=m"], "nobody explains: set mining.enrich.explain=true and teacher.model"),
+        (["agent.prompt_style=explained", "mining.enrich.explain=true"], "nobody explains: set mining.enrich.explain=true and teacher"),
         (["rounds.fresh_tasks=50", "tasks.train=101"], "fresh_tasks=50 in each of 2 rounds leaves some of tasks.train=101 unused"),
         (["history.practice.repositories=0"], "nothing to mine: give --repo PATH"),
         (["serve.port=8265"], "serve.port=8265 is also a port of Ray"),

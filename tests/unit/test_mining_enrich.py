@@ -17,7 +17,10 @@ from forge.mining.enrich.enrich import Enriched, enrich
 from forge.mining.enrich.issues import Issues
 from forge.mining.enrich.judge import calibrate
 from forge.mining.row import FunctionChange, Row
-from forge.records import FileChange, Message, Symbol
+from forge.records import STAGES, Example, FileChange, Message, Symbol
+from forge.stages.stage import Explanation
+from tests.mined import EVERY_LICENCE, Mined
+from tests.small_repos import SmallRepo, practice
 
 DIFF = """diff --git a/shop/cart.py b/shop/cart.py
 --- a/shop/cart.py
@@ -118,8 +121,67 @@ def test_judge_and_explanation_follow_the_instruction() -> None:
         return f"<instruction>{ASKED}</instruction>"
 
     (found,), _ = teach(script, [row()], EnrichConfig(judge=True, explain=True))
-    assert found.row.reasoning == "It is total().\n\nRound there."
+    assert found.row.reasoning == Explanation(analysis="It is total().", plan="Round there.")
     assert (found.row.score, found.row.judged) == (0.75, "clear")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("<analysis>It is total().</analysis>", "has no plan"),
+        ("<analysis> </analysis><plan>Round there.</plan>", "has no analysis"),
+        (f"<analysis>It is total().</analysis><plan>{'Round. ' * 200}</plan>", "1399 characters, 1200 are the most"),
+    ],
+)
+def test_an_explanation_that_cannot_be_shown_is_an_error_of_the_row(answer: str, reason: str) -> None:
+    (found,), _ = teach(lambda _: answer, [row(poor="", instruction=ASKED)], EnrichConfig(explain=True))
+    assert found.row.reasoning is None and reason in found.row.error
+
+
+def test_each_part_of_an_explanation_is_one_line() -> None:
+    answer = "<analysis>It is\n1\nnumber 1.</analysis><plan>First\nedit 7\nand then return.</plan>"
+    (found,), _ = teach(lambda _: answer, [row(poor="", instruction=ASKED)], EnrichConfig(explain=True))
+    assert found.row.reasoning == Explanation(analysis="It is 1 number 1.", plan="First edit 7 and then return.")
+
+
+EXPLAINING = EVERY_LICENCE.model_copy(update={"enrich": EnrichConfig(instructions="none", explain=True)})
+
+
+def explainer() -> FakeTeacher:
+    return FakeTeacher(lambda said: "" if "birch" in said else "<analysis>It sums.</analysis><plan>Start at 0.</plan>")
+
+
+def test_what_a_teacher_explains_reaches_the_stage_rows_of_its_commit_alone(tmp_path: Path) -> None:
+    repo = practice(tmp_path / "repo").path
+    mined = Mined(repo, tmp_path / "mined", EXPLAINING, style="explained", make_teacher=explainer)
+    said = {stage: {row.lineage.commit for row in mined.examples if row.stage == stage and _says_why(row)} for stage in STAGES}
+    explained = {row.commit for row in mined.rows if row.change and row.reasoning}
+    assert said == {"analysis": explained, "planning": explained, "relevance": set(), "generation": set(), "review": set()}
+    unexplained = [row for row in mined.rows if row.change and not row.reasoning]
+    assert explained and unexplained and all("say nothing" in row.error for row in unexplained)
+
+
+def test_in_full_style_no_stage_row_says_why(tmp_path: Path) -> None:
+    mined = Mined(practice(tmp_path / "repo").path, tmp_path / "mined", EXPLAINING, style="full", make_teacher=explainer)
+    assert any(row.reasoning for row in mined.rows) and not any(_says_why(row) for row in mined.examples)
+
+
+def _says_why(example: Example) -> bool:
+    return example.completion.startswith(("why: It sums.\n", "why: Start at 0.\n"))
+
+
+def test_a_teacher_sees_nothing_of_held_out_files(tmp_path: Path) -> None:
+    repo = SmallRepo(tmp_path / "repo")
+    broken = "def total(values):\n    return sum(values) + 1\n"
+    caller = "from pkg.a import total\n\n\ndef secret_caller(x):\n    return total([x])\n"
+    repo.commit({"pkg/a.py": broken, "pkg/b.py": caller}, "start of the package")
+    repo.commit({"pkg/a.py": broken.replace(" + 1", "")}, "fix the total of values")
+    seen = {}
+    for heldout in ((), ("pkg/b.py",)):
+        teacher = explainer()
+        Mined(repo.path, tmp_path / f"mined{len(heldout)}", EXPLAINING, heldout=heldout, make_teacher=lambda teacher=teacher: teacher)
+        seen[heldout] = "secret_caller" in teacher.asked[0][1].content
+    assert seen == {(): True, ("pkg/b.py",): False}
 
 
 def test_a_grade_that_is_no_number_is_an_error_of_the_row() -> None:

@@ -134,6 +134,11 @@ BLOCKS = [
     "# def commented(): pass\n\n\n",
     "def {n}(): return (\n{v}\n)\n",
     "@decorated\nclass {n}:\n    def m(self):\n        return '''\n    def fake(self): {v}\n    '''\n    # the end\n",
+    'def {n}():\n    return """\\\nclass Fake:\n\n    def m(self): {v}\n"""\n',
+    'def {n}():\n    return \'"""\' + {v}\n',
+    'def {n}():\n    return """\n    # {v}"""\n    # the end\n',
+    "@mark(a, b={v})\ndef {n}(\n    a,\n):\n    return a\n\n\nX = {v}\n",
+    "class {n}(\n    Base,\n):\n    X = {v}\n\n    def m(self):\n        return 1\n\n    def n(self):\n        return {v}\n",
 ]
 
 
@@ -162,6 +167,12 @@ def test_functions_found_in_pieces_are_those_that_whole_versions_differ_in(head:
     for name, was, now in changes:
         assert was is None or was in old[name]
         assert now is None or now in new[name]
+
+
+def test_what_looks_like_a_class_in_a_function_is_no_class() -> None:
+    made = 'def a(path):\n    path.write("""\\\nimport x\n\n\ndef square(v):\n    return v\n\n\n@x.define\nclass S:\n\n    v = 1\n""")\n'
+    assert told("x.py", "def b(): pass\n\n\n", f"def b(): pass\n\n\n{made}") == [("added", "a")]
+    assert told("x.py", made, made.replace("v = 1", "v = 2")) == [("modified", "a")]
 
 
 def test_a_setter_that_changes_beside_its_getter_is_told() -> None:

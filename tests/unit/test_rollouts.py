@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from forge.config import AgentConfig, SandboxConfig
+from forge.config import AgentConfig, SandboxConfig, load
 from forge.fakes.chat_model import FakeChatModel
 from forge.fakes.sandbox import FakeProvider
 from forge.fakes.tokenizer import FakeTokenizer
 from forge.records import STAGES, FileEdit, Limits, Outcome, Task, Trajectory
 from forge.rollouts.rollout import Assignment, Runner
 from forge.seams import SampleRequest
+from forge.stages.stage import PromptStyle
+from jobs.wiring import max_answer_tokens
 from sandboxes.grading import BoxGrader
 
 BROKEN = "def total(values):\n    out = 1\n    for v in values:\n        out += v\n    return out\n"
@@ -67,12 +69,13 @@ def _run(
     provider: FakeProvider | None = None,
     hidden: Mapping[str, tuple[str, ...]] | None = None,
     temperature: float = 0.7,
+    style: PromptStyle = "brief",
 ) -> Trajectory:
     provider = provider or FakeProvider()
     runner = Runner(
         model=model, tokenizers=dict.fromkeys(STAGES, TOKENS), provider=provider,
         grader=BoxGrader(provider, lambda _: tree, Limits(), "run"),
-        tree_folder=lambda _: tree, agent=AgentConfig(prompt_style="brief", repairs=1), sandbox=SandboxConfig(infra_retries=1),
+        tree_folder=lambda _: tree, agent=AgentConfig(prompt_style=style, repairs=1), sandbox=SandboxConfig(infra_retries=1),
         max_answer_tokens=dict.fromkeys(STAGES, 500), hidden=hidden or {}, run_id="run",
     )  # fmt: skip
     assignment = Assignment(
@@ -92,6 +95,22 @@ def test_a_right_edit_is_solved_and_every_turn_is_kept_token_exact(tree: Path) -
     assert "-    out = 1" in found.patch and "+    out = 0" in found.patch
     review = next(turn for turn in found.turns if turn.stage == "review")
     assert "example right" in review.messages[1].content
+
+
+def test_an_agent_that_says_why_acts_on_what_follows(tree: Path) -> None:
+    script = {"analysis": ["why: total is named\n1"], "planning": [f"why: it starts at one\n{PLAN}"]}
+    found = _run(tree, _answers(GOOD | script), style="explained")
+    assert found.outcome is Outcome.SOLVED
+    prompts = {turn.stage: turn.messages for turn in found.turns}
+    assert {stage for stage, (system, _) in prompts.items() if "'why: '" in system.content} == {"analysis", "planning"}
+    assert "starts at one" not in prompts["generation"][1].content
+
+
+def test_an_agent_that_says_why_has_room_for_it() -> None:
+    explained = ["agent.prompt_style=explained", "mining.enrich.explain=true", "teacher.model=m", "stages.analysis.max_answer_tokens=7"]
+    more, plain = max_answer_tokens(load([], explained)), max_answer_tokens(load([]))
+    assert {stage for stage in STAGES if more[stage] > plain[stage]} == {"planning"} and more["analysis"] == 7
+    assert max_answer_tokens(load([], explained[:-1]))["analysis"] > plain["analysis"]
 
 
 def test_a_rejected_attempt_is_repaired_with_the_rejected_edit_in_the_prompt(tree: Path) -> None:

@@ -15,7 +15,7 @@ from forge.stages.edits import apply_edits, format_edits, hunks_between, parse_e
 from forge.stages.mutations import mutations, wrong_fixes
 from forge.stages.planning import plan_of
 from forge.stages.retrieval import Index
-from forge.stages.stage import Change, Hunk, Situation
+from forge.stages.stage import Change, Explanation, Hunk, PromptStyle, Situation
 from forge.stages.statements import CallExample, compose, examples_in, examples_of, title_of
 from forge.stages.symbols import symbols_of
 
@@ -125,6 +125,39 @@ def test_in_brief_style_plans_name_symbols_and_edits_replace_them_whole() -> Non
     assert row.completion.startswith("1\n<<<<<<< SEARCH\n...\n=======\ndef total")
     (edit,) = apply_edits(parse_edits(row.completion, change.touched), {PATH: BEFORE}, change.touched)
     assert edit.content == AFTER
+
+
+def _explained() -> Change:
+    """Words that would be steps if they stood on lines of their own."""
+    return _change().model_copy(update={"explanation": Explanation(analysis="1 or 2: total() sums.", plan="edit 9 is no step.")})
+
+
+def test_in_explained_style_a_plan_says_why_first_and_its_steps_are_read_as_ever() -> None:
+    change = _explained()
+    rows, plain = (list(planning.STAGE.from_change(change, style)) for style in ("explained", "full"))
+    assert [row.completion for row in rows] == [f"why: edit 9 is no step.\n{row.completion}" for row in plain]
+    assert all("'why: '" in row.messages[0].content for row in rows)
+    shown = (*change.others, *change.touched)
+    assert planning.STAGE.parse(rows[0].completion, shown) == planning.STAGE.parse(plain[0].completion, shown)
+
+
+def test_in_explained_style_analysis_says_why_first_and_names_the_same_symbols() -> None:
+    change = _explained()
+    (row,), (plain,) = (list(analysis.STAGE.from_change(change, style)) for style in ("explained", "full"))
+    assert row.completion == f"why: 1 or 2: total() sums.\n{plain.completion}"
+    assert "'why: '" in row.messages[0].content and "nothing else" not in row.messages[0].content
+    assert [symbol.name for symbol in analysis.STAGE.parse(row.completion, change.offered)] == ["total"]
+
+
+@pytest.mark.parametrize("style", ["brief", "full"])
+def test_other_styles_keep_the_explanation_to_themselves(style: PromptStyle) -> None:
+    for name, stage in REGISTRY.items():
+        assert list(stage.from_change(_explained(), style)) == list(stage.from_change(_change(), style)), name
+
+
+def test_nobody_learns_to_explain_a_change_that_nobody_explained() -> None:
+    for name, stage in REGISTRY.items():
+        assert list(stage.from_change(_change(), "explained")) == list(stage.from_change(_change(), "full")), name
 
 
 @pytest.mark.parametrize("text", ["", "edit 7\nline: x\nchange: name", "edit 1\nline: not there\nchange: name"])

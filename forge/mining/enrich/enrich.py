@@ -85,8 +85,8 @@ class _Asker:
     async def _explanation(self, found: Enriched) -> Enriched:
         if not found.row.instruction:
             return found
-        written = await explanation_of(self._teacher, found.row, self._around(found.row))
-        return _grown(found, written.spent, reasoning=written.text)
+        explanation, spent = await explanation_of(self._teacher, found.row, self._around(found.row))
+        return _grown(found, spent, reasoning=explanation)
 
     async def _judgement(self, found: Enriched) -> Enriched:
         if not found.row.instruction:
