@@ -26,8 +26,13 @@ SMALLEST = (
     "tasks.heldout=10",
     "tasks.transfer=3",
     "tasks.proof_runs=1",
-    "rounds.limit=1",
+    "rounds.limit=2",
     "rounds.samples=3",
+    "rounds.bootstrap_solves=1",
+    "rounds.scaffold.trials=2",
+    "rounds.scaffold.every=1",
+    "rounds.scaffold.tasks=6",
+    "rounds.best_of=2",
     "ray.port=6477",
     "ray.dashboard_port=8277",
     "serve.port=8177",
@@ -67,16 +72,18 @@ def _wait_for_rollouts(ledger: Path, run: subprocess.Popen[bytes]) -> None:
 
 def _solved(workspace: Path) -> bool:
     with Ledger(workspace / "ledger.db") as ledger:
-        return ledger.outcomes("collect-1").get("solved", 0) > 0
+        return any(ledger.outcomes(step).get("solved", 0) for step in ("probe-1", "collect-1"))
 
 
 def test_the_report_says_what_was_measured(workspace: Path) -> None:
     report = json.loads((workspace / "report.json").read_text())
     names = [step["name"] for step in report["heldout"]["steps"]]
     # A round in which nothing was solved has nothing to learn from: the loop says so and ends with the cold start.
-    assert names == ["baseline", "cold-start", *(["rft-1"] if _solved(workspace) else [])]
+    # And settings of the agent that no trial beats are not evaluated again.
+    assert [name for name in names if name != "scaffold-2"] == ["baseline", "cold-start", *(["rft-1"] if _solved(workspace) else [])]
     assert report["heldout"]["tasks"] == 10
-    assert (report["paired_p"] is not None) == _solved(workspace) and report["base"]["sha256"] and report["sandbox"]
+    assert report["base"]["sha256"] and report["sandbox"]
+    assert report["best_of"]["n"] == 2 and report["outlook"].startswith("no further round") and report["spent"]["tokens"] > 0
     assert {"wall_s", "phase_s", "outcomes", "seed"} <= report.keys()
     assert all(0 <= step["ci95"]["low"] <= step["pass_at_1"] <= step["ci95"]["high"] <= 1 for step in report["heldout"]["steps"])
     assert "<svg" in (workspace / "report.html").read_text()
@@ -87,7 +94,20 @@ def test_a_killed_run_loses_no_rollout_and_counts_none_twice(workspace: Path) ->
         for step in ("evaluate-baseline", "evaluate-cold-start", *(["evaluate-rft-1"] if _solved(workspace) else [])):
             keys = [(t.task_id, t.sample) for t in ledger.trajectories(step)]
             assert len(keys) == len(set(keys)) == 13
-        assert len(ledger.trajectories("collect-1")) == 16 * 3
+        assert len(ledger.trajectories("probe-1")) == 16 * 2
+        assert len(ledger.trajectories("collect-1")) <= 16
+
+
+def test_every_decision_is_in_the_ledger_with_its_evidence(workspace: Path) -> None:
+    with Ledger(workspace / "ledger.db") as ledger:
+        decided = {(decision.round, decision.name): decision for decision in ledger.decisions()}
+        reports = ledger.rounds()
+    assert {(1, "plan"), (1, "gate"), (2, "plan"), (2, "curriculum"), (2, "bootstrap")} <= decided.keys()
+    assert all(decision.why and decision.choice for decision in decided.values())
+    assert "16 tasks probed 2 times" in decided[2, "curriculum"].why
+    if _solved(workspace):
+        assert {(2, "gate"), (3, "trial 1"), (3, "trial 2"), (3, "scaffold")} <= decided.keys()
+        assert [report.plan.kind for report in reports if report.plan] == ["cold-start", "rft", "scaffold"]
 
 
 def test_nothing_of_a_heldout_task_is_in_any_training_row(workspace: Path) -> None:
