@@ -43,7 +43,10 @@ class MechanicalConfig(Section):
         r"^(bump|bumping|bumped)\b",
         r"^(set|update|updating|prepare|add|write)\b.{0,40}\b(version|release|changelog)\b",
         r"^(prepare|preparing|prep|start|begin)\b.{0,20}\brelease\b|^(release|version) v?\d|^back to (dev|develop)",
-        r"^(merge|sync|update) (branch|from|with) ",
+        r"^(merge|sync|update) (branch|from|with) |\bnext dev(elopment)? .{0,10}(release|version|cycle)\b",
+        r"^(update|raise|increase|lower|set)\b.{0,20}\b(msrv|rust edition|minimum (supported |required )?([\w.]+ )?version)\b",
+        r"^(run|ran|apply|applied|running|applying)\b.{0,30}\b(pre-?commit|pyupgrade|black|isort|ruff|2to3|autoflake|cargo f(ix|mt)"
+        r"|clippy|rustfmt|go ?fmt|prettier|eslint|rubocop|clang-format|codemods?)\b",
     )
     """Regular expressions, searched in the cleaned message without regard to case: releases and the like, from which nobody learns."""
     reverts: bool = True
@@ -69,8 +72,15 @@ class MechanicalConfig(Section):
     """Drop commits that rename more files than this without changing them."""
     formatting: bool = True
     """Drop commits after which every file means the same as before (contents: syntax trees alike, or text without spaces)."""
+    documentation: bool = True
+    """Drop commits that change Python's docstrings and comments and no code beside them (contents): no message says what to write."""
     tests_alone: bool = True
-    """Drop commits that change tests and no other code: what they should test is seldom said."""
+    """Drop commits that change tests and no other code: what they should test is seldom said (contents: a Rust file's own tests)."""
+    test_paths: tuple[str, ...] = (
+        r"(^|/)(__tests__|__mocks__|testdata|spec|specs|androidTest)/|^testing/",
+        r"(^|/)tests?\.\w+$|[._-](test|tests|spec)\.\w+$|(^|/)test[-_][^/]*\.\w+$|[a-z](Test|Tests|Spec|IT)\.(java|kt|cs|scala|swift|php)$",
+    )
+    """Regular expressions, searched in the path: tests of other languages, beside what pytest's conventions call one."""
     additions_alone: bool = True
     """Drop commits all of whose code is in new files: a message of a line does not ask for a whole file."""
 
@@ -93,7 +103,13 @@ class MessagesConfig(Section):
         r"^(make|making) .{0,40}\b(happy|pass|green|work)$",
         r"^(debug|continu|rearrang|experiment|play|try|tri|investigat|propos|re-?work|restructur)\w*\b",
         r"\b(newsfragments?|news fragment|changelog|release notes?)\b|\bsome\b.{0,20}\b(code|docs?|tests?|comments?)\b",
-        r"^fix\w* .{0,20}\b(lint|linter|flake8|pep8|ruff|mypy|build|ci|travis|coverage|typos?)\b",
+        r"^fix\w* .{0,20}\b(lints?|linter|flake8|pep8|pylint|ruff|mypy|clippy|eslint|tslint|golint|golangci|gofmt|rustfmt|rubocop)\b",
+        r"^fix\w* .{0,20}\b(build|ci|travis|coverage|typos?)\b|^(add|expand|improve|increase|configure|extend)\w* .{0,20}\bcoverage\b",
+        r"^(update|extend|improve|expand|tweak|reword|adjust|fix)\w* .{0,20}\b(usage|help|help texts?|man ?pages?|docstrings?|readme)$",
+        r"^(add|remove|delete|drop|update|improve|fix)\w* .{0,20}\bcomments?$|\b(last|previous|next) commit\b",
+        r"^(improve|change|enhance|update|adjust)\w* (the )?(\S+ ){1,2}"
+        r"(options?|behaviou?r|logic|code|handling|implementation|function|method|class)$",
+        r"\b(wonky|hacky|ugly|messy|crappy|moot)\b|^update [\w./-]+\.\w+$",
     )
     """Regular expressions, searched in a message's first line without regard to case: nobody can act on what says no more."""
     languages: tuple[str, ...] = ("en",)

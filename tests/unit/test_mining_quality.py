@@ -86,6 +86,17 @@ def test_cleaning_again_changes_nothing(message: str) -> None:
         ("address review comments of Bob", "vague"),
         ("fix various things in the loader", "vague"),
         ("fix the CI build of wheels", "vague"),
+        ("fix some warnings from clippy", "vague"),
+        ("extend help text", "vague"),
+        ("update usage and man page", "vague"),
+        ("fix description of smart-case in help text", ""),
+        ("remove moot comments", "vague"),
+        ("fix exceptions caused by the last commit", "vague"),
+        ("improve the `searchParams` option", "vague"),
+        ("change handling of commas in quoted fields", ""),
+        ("add coverage for optional hooks", "vague"),
+        ("update manager.py", "vague"),
+        ("update manager.py to close its files", ""),
         ("should work now", "no verb and object"),
         ("fix the \ufffd parser", "unreadable characters"),
         ("Behebe den Fehler beim Einlesen der Zeilen", "in another language (de)"),
@@ -144,10 +155,52 @@ def summary(message: str = "fix the parser", paths: tuple[str, ...] = ("a.py",),
         (summary(paths=tuple(f"{n}.py" for n in range(11))), "too many files"),
         (summary(paths=("a\ufffd.py",)), "unreadable path"),
         (summary(paths=("tests/test_a.py", "README.md")), "tests alone"),
+        (summary(paths=("cmd/root_test.go", "pkg/testdata/a.go")), "tests alone"),
+        (summary(paths=("source/a.spec.ts", "source/__tests__/b.ts", "test.js")), "tests alone"),
+        (summary(paths=("src/main/CartTest.java", "spec/cart_spec.rb", "testing/benchmark.py")), "tests alone"),
     ],
 )
 def test_commits_go_on_sight_for_a_reason(commit: CommitSummary, reason: str) -> None:
     assert summary_reason(commit, CONFIG) == reason
+
+
+@pytest.mark.parametrize("path", ["contest.go", "src/latest.rs", "attestation.py", "Contest.java", "src/testing/fakes.py", "inspect/a.rb"])
+def test_a_name_that_sounds_like_a_test_is_none(path: str) -> None:
+    assert summary_reason(summary(paths=(path,)), CONFIG) == ""
+
+
+def test_docstrings_and_comments_alone_are_no_change_of_code() -> None:
+    before = 'def a(x):\n    """Say it."""\n    # one\n    write(\n        """data"""\n    )\n    return x\n'
+    told = before.replace('"""Say it."""', '"""Say all of\n\n    it.\n    """').replace("# one", "# another")
+    added = before.replace('    """Say it."""\n', "")
+    code, data = told.replace("return x", "return -x"), before.replace("data", "other")
+    reasons = [content_reason(commit_of(file(before, after)), CONFIG.mechanical) for after in (told, added, code, data)]
+    assert reasons == ["documentation only", "documentation only", "", ""]
+    assert content_reason(commit_of(file(before, told)), CONFIG.mechanical.model_copy(update={"documentation": False})) == ""
+
+
+def test_a_rust_file_that_changes_in_its_own_tests_alone_is_dropped() -> None:
+    before = "fn a() -> u8 {\n    1\n}\n\n#[cfg(test)]\nmod tests {\n    #[test]\n    fn one() {}\n}\n"
+    tests, code = before.replace("fn one() {}", "fn one() { a(); }"), before.replace("    1\n", "    2\n")
+    reasons = [content_reason(commit_of(file(before, after, "src/a.rs")), CONFIG.mechanical) for after in (tests, code)]
+    assert reasons == ["tests alone", ""]
+    off = CONFIG.mechanical.model_copy(update={"tests_alone": False})
+    assert content_reason(commit_of(file(before, tests, "src/a.rs")), off) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "merely"),
+    [
+        ("update msrv to 1.60", True),
+        ("flip to next dev patch release", True),
+        ("run pre-commit (with pyupgrade) on all files", True),
+        ("run cargo fix edition and edition-idioms", True),
+        ("run hooks before the commit", False),
+        ("set the minimum width of a column", False),
+    ],
+)
+def test_what_only_a_tool_did_teaches_nobody(text: str, merely: bool) -> None:
+    assert is_merely(text, CONFIG.mechanical.chores) is merely
 
 
 def test_every_filter_on_sight_can_be_switched_off() -> None:

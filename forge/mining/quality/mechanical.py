@@ -19,6 +19,20 @@ _REVERT = re.compile(r'^(?:Revert|Reapply) "|^This reverts commit [0-9a-f]{7,}',
 _REVERTED = re.compile(r"^This reverts commit ([0-9a-f]{7,40})", re.MULTILINE)
 _PICKED = re.compile(r"^\(cherry picked from commit [0-9a-f]{7,40}\)", re.MULTILINE)
 _MARK = re.compile(r"@generated|do not edit|auto-?generated|generated (?:by|automatically|from)|machine generated", re.IGNORECASE)
+_DOCSTRING = re.compile(
+    r"(\A(?:[ \t]*\n|[ \t]*#.*\n)*|:[ \t]*(?:#.*)?\n(?:[ \t]*\n)*)[ \t]*[rRuU]?"
+    r'(?:"{3}[^"\\]*(?:(?:\\[\s\S]|"(?!""))[^"\\]*)*"{3}'
+    r"|'{3}[^'\\]*(?:(?:\\[\s\S]|'(?!''))[^'\\]*)*'{3})[ \t]*$",
+    re.MULTILINE,
+)
+"""A string of several lines where a module begins or behind a line that ends in a colon."""
+_STATEMENT = re.compile(
+    r"^[-+][ \t]*(?:@\w|(?:def|class|import|return|raise|yield|assert|del|global|async|await) \w|from [\w.]+ import "
+    r"|(?:if|elif|else|for|while|with|try|except|finally)\b.*:$|[\w.\[\]\"']+(?:, [\w.]+)* (?:[-+*/|&%^]|//|\*\*)?= |[\w.]+\(.*\)$)",
+    re.MULTILINE,
+)
+"""Changed lines of a diff that are hardly prose."""
+_OWN_TESTS = "#[cfg(test)]"
 _CONFLICT = re.compile(r"^\+(?:<{7} |>{7} )", re.MULTILINE)
 _SLASHES = "javascript typescript tsx go rust java c cpp csharp kotlin swift scala dart php zig"
 _COMMENTS = {
@@ -68,8 +82,38 @@ def content_reason(commit: Commit, config: MechanicalConfig) -> str:
     if config.conflicts and any(_CONFLICT.search(file.diff) for file in files):
         return "unfinished merge"
     # Tests that come along do not make a comment a change.
-    product = [file for file in files if not is_test_path(file.path)] or files
-    return "formatting only" if config.formatting and all(means_the_same(file) for file in product) else ""
+    product = [file for file in files if not is_test(file.path, config)] or files
+    if config.tests_alone and all(_own_tests_alone(file) for file in product):
+        return "tests alone"
+    if config.formatting and all(means_the_same(file) for file in product):
+        return "formatting only"
+    return "documentation only" if config.documentation and all(_documents(file) for file in product) else ""
+
+
+def is_test(path: str, config: MechanicalConfig) -> bool:
+    """Whether a file is a test in the conventions of its language."""
+    return is_test_path(path) or _matches(config.test_paths, path)
+
+
+def _documents(file: FileChange) -> bool:
+    """Whether a Python file differs in docstrings and comments alone, by looks: a syntax tree of every file would cost too much."""
+    if language_of(file.path) != "python" or file.before is None or file.after is None or _STATEMENT.search(file.diff):
+        return False
+    return _undocumented(file.before) == _undocumented(file.after)
+
+
+def _undocumented(source: str) -> list[str]:
+    """The lines of code of a Python source."""
+    lines = (line.rstrip() for line in _DOCSTRING.sub(r"\1", source).split("\n"))
+    return [line for line in lines if line and not line.lstrip().startswith("#")]
+
+
+def _own_tests_alone(file: FileChange) -> bool:
+    """Whether a Rust file changes in its tests alone, which stand at its end."""
+    if language_of(file.path) != "rust" or _OWN_TESTS not in (file.after or ""):
+        return False
+    before, after = ((text or "").partition(_OWN_TESTS)[0].rstrip() for text in (file.before, file.after))
+    return before == after
 
 
 def is_generated(file: FileChange) -> bool:
@@ -137,7 +181,7 @@ def _paths_reason(summary: CommitSummary, config: MiningConfig) -> str:
 def _code_reason(code: Sequence[PathChange], config: MechanicalConfig) -> str:
     if not code:
         return "no code"
-    if config.tests_alone and all(is_test_path(change.path) for change in code):
+    if config.tests_alone and all(is_test(change.path, config) for change in code):
         return "tests alone"
     return "new files alone" if config.additions_alone and all(change.status == "A" for change in code) else ""
 
