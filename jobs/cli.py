@@ -25,6 +25,7 @@ from forge.observe.screen import Screen
 from jobs import preflight
 from jobs.adapters.cli import app as adapters
 from jobs.adapters.cli import export
+from jobs.align_cli import align
 from jobs.data.cli import app as data
 from jobs.endpoint_cli import keys, serve
 from jobs.evaluate_cli import evaluate
@@ -55,6 +56,7 @@ app.command()(solve)
 app.command()(mcp)
 app.command()(evaluate)
 app.command()(status)
+app.command()(align)
 app.add_typer(keys, name="keys")
 
 Arguments = Annotated[list[str] | None, typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", show_default=False)]

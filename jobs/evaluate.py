@@ -43,7 +43,8 @@ def run(config: ForgeConfig) -> list[SuiteResult]:
     progress = Progress(to_stream(sys.stdout), every_s=float(os.environ.get("FORGE_PROGRESS_S", "5")))
     sandbox = fit(config, pick(config.sandbox.kind))
     found: list[SuiteResult] = []
-    with served(config, progress) as endpoint, ExitStack() as opened:
+    asked = config.evaluation
+    with served(config, progress, asked.url, asked.key_variable) as endpoint, ExitStack() as opened:
         pool: ExamPool | None = None
         for name in config.evaluation.suites:
             if name in SUITES:

@@ -28,6 +28,7 @@ from forge.store.workspace import Workspace
 from forge.tasks.on_ray import TaskSet
 from forge.training.on_ray import TrainingService
 from jobs import prepare
+from jobs.alignment.rows import aligned_in, trainable
 from jobs.context import RunContext
 from jobs.rollouts import RolloutSteps
 from jobs.serving import Serving
@@ -56,6 +57,8 @@ class Loop:
     def carry_out(self) -> list[RoundReport]:
         """The reports of all rounds; the workspace then holds everything that the report is made of."""
         run = self.run
+        if run.config.rounds.aligned_share and len(run.ledger.rounds()) < 2:
+            aligned_in(run.workspace.root)  # raises before anything is begun
         run.progress.say(f"  sandbox: {run.sandbox.name} ({run.sandbox.why})")
         if removed := asyncio.run(sweep(ProviderFactory(kind=run.sandbox.name))):
             run.progress.say(f"  {removed} leftovers of dead runs removed")
@@ -118,6 +121,20 @@ class Loop:
     def mined(self, stage: str) -> list[Example]:
         files = sorted(self.run.workspace.examples(stage).glob("mined-*.parquet"))
         return [row for file in files for row in read_examples(file)]
+
+    def aligned(self) -> list[Example]:
+        run = self.run
+        rows, drops = trainable(
+            aligned_in(run.workspace.root),
+            self.taskset.tasks,
+            heldout=self.taskset.heldout_files,
+            transfer=self._transfer,
+            config=run.config.mining.contamination,
+            style=run.config.agent.prompt_style,
+        )
+        left_out = "".join(f", {number} left out: {reason}" for reason, number in drops.items())
+        self.say(f"  {len(rows)} aligned rows may be trained on{left_out}")
+        return rows
 
     def lent(self, trajectories: Sequence[Trajectory]) -> list[Example]:
         by_id = {task.id: task for task in self.taskset.tasks}

@@ -72,6 +72,9 @@ class RoundsConfig(Section):
     """Retired training tasks that are evaluated beside the held-out ones: what was solved is to stay solved."""
     replay: float = Field(0.15, ge=0.0, le=1.0)
     """Mined rows added, as a share of the rows from rollouts."""
+    aligned_share: float = Field(0.0, ge=0.0, le=4.0)
+    """Rows that `forge align` left in the workspace added to the cold start's generation rows, as a share of the mined ones; what
+    comes of held-out files, or shows something of them, is left out."""
     max_p: float = Field(0.05, gt=0.0, lt=1.0)
     """Level of the paired tests: below it a round is proven better, or worse and refused."""
     second_look: int = Field(2, ge=0)

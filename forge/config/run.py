@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from forge.config.align import AlignConfig
 from forge.config.evaluation import EvaluationConfig
 from forge.config.mining import MiningConfig
 from forge.config.models import BaseModelConfig, ServeConfig, StageConfig, TrainingConfig
@@ -83,6 +84,7 @@ class ForgeConfig(Section):
     sandbox: SandboxConfig = SandboxConfig()
     rounds: RoundsConfig = RoundsConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    align: AlignConfig = AlignConfig()
     ray: RayConfig = RayConfig()
 
     def stage(self, name: str) -> StageConfig:

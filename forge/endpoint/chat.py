@@ -45,6 +45,11 @@ class ChatClient:
         self._model, self._temperature, self._max_tokens, self._extra = model, temperature, max_tokens, dict(extra or {})
         self._client = openai.AsyncOpenAI(api_key=key or NO_KEY, base_url=self._url, timeout=request_s, max_retries=retries)
 
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """All but question and seed that an answer depends on; where the model is served is not part of it."""
+        return {"model": self._model, "temperature": self._temperature, "max_tokens": self._max_tokens, "extra": self._extra}
+
     async def ask(self, messages: Sequence[Message], seed: int) -> Said:
         """Its answer; raises `EndpointError`."""
         try:

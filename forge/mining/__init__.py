@@ -7,6 +7,7 @@
     negatives.py  symbols that look as if they were meant, and edits that stop half-way
     examples.py   changes become examples; one range of one history from end to end
     on_ray.py     repositories × commit ranges on Ray Data, Parquet files with lineage
+    align/        rows that a base makes and proves for itself, seeded by functions of rows
     formats/      rows, examples and exercises as the files that trainers and libraries read
     public/       exercises of public sets, mixed in shares; repositories from GitHub's data on BigQuery
 

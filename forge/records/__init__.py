@@ -8,7 +8,7 @@ content-addressed and a run compared with another. `forge.store` derives the Par
 """
 
 from forge.records.agent import AdapterRef, Outcome, Result, Trajectory, Turn, Verdict
-from forge.records.base import STAGES, FileEdit, Message, Record, Role
+from forge.records.base import STAGES, FileEdit, Keyed, Message, Record, Role
 from forge.records.history import Commit, CommitSummary, Drop, FileChange, Lineage, PathChange, Symbol
 from forge.records.reports import Interval, RoundReport, StepReport
 from forge.records.rounds import Allocation, Decision, RoundKind, RoundPlan, Spent
@@ -33,6 +33,7 @@ __all__ = [
     "FileEdit",
     "Instance",
     "Interval",
+    "Keyed",
     "Limits",
     "Lineage",
     "Message",

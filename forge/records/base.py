@@ -27,6 +27,12 @@ class Record(BaseModel):
         return hashlib.sha256((head + body).encode()).hexdigest()
 
 
+class Keyed(Record):
+    """What is kept by a hash of all that it depends on."""
+
+    key: str
+
+
 class FileEdit(Record):
     """The whole new content of one file; `None` deletes it. Paths are POSIX, relative to the repository."""
 

@@ -34,6 +34,9 @@ class Hands(Protocol):
     def mined(self, stage: str) -> Sequence[Example]:
         """Cold-start rows of a stage."""
 
+    def aligned(self) -> Sequence[Example]:
+        """Generation rows that the base made and proved for itself, none of which shows anything held out; none where none are wanted."""
+
     def lent(self, trajectories: Sequence[Trajectory]) -> Sequence[Example]:
         """Rows for tasks without a success that another task's success provably solves."""
 

@@ -179,7 +179,10 @@ class Rounds:
     def _rows(self, plan: RoundPlan) -> tuple[Rows, dict[str, int]]:
         """What each stage learns from in this round, and counts of what was left out, by reason."""
         if plan.kind == "cold-start":
-            return {stage: self._hands.mined(stage) for stage in STAGES}, {}
+            rows = {stage: self._hands.mined(stage) for stage in STAGES}
+            if share := self._rounds.aligned_share:
+                rows["generation"] = with_replay(rows["generation"], self._hands.aligned(), share, self._config.seed)
+            return rows, {}
         settings, by_id = self._rounds, {task.id: task for task in self._hands.side("train")}
         trajectories = self._steps.training(plan.round)
         if plan.kind == "dpo":

@@ -145,6 +145,9 @@ class World:
         lineage = Lineage(repo="made-up", commit="c")
         return [Example(stage=stage, messages=(Message(role="user", content=stage),), completion="x", lineage=lineage)]
 
+    def aligned(self) -> Sequence[Example]:
+        return []
+
     def lent(self, trajectories: Sequence[Trajectory]) -> Sequence[Example]:  # noqa: ARG002
         return []
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from forge.config import EvaluationConfig, ForgeConfig
 from forge.endpoint.chat import ChatClient
-from forge.errors import EnvironmentLackError
 from forge.evals.suites.examiner import Assigned, Examiner, Proven, Reply
 from forge.evals.suites.on_ray import ExamPool
 from forge.evals.suites.problem import Problem, Sample, UnitTests
@@ -24,7 +23,7 @@ from forge.records import Limits, Message, Record
 from forge.seams import Grader
 from forge.store import atomic
 from jobs.evaluation.rows import read_problems
-from jobs.evaluation.samples import Kept
+from jobs.evaluation.samples import Kept, stop_if_sick
 from jobs.evaluation.served import Served
 from jobs.wiring import ProviderFactory
 from sandboxes.grading import BoxGrader
@@ -32,8 +31,6 @@ from sandboxes.pick import Choice
 
 BASE = "main"
 """The model that is asked when none is named."""
-SICK_SHARE, SICK_MINIMUM = 0.25, 20
-"""A suite in which this share of at least so many samples was lost to infrastructure is stopped, not averaged."""
 
 
 class ExaminerFactory(Record):
@@ -161,7 +158,7 @@ class CodingSuite:
             for done, sample in enumerate(self._pool.examine(todo), 1):
                 if sample.masked:
                     masked[sample.masked] += 1
-                    self._stop_if_sick(done, masked)
+                    stop_if_sick(done, masked, "samples")
                 else:
                     samples.add(sample)
                     good += bool(sample.score and sample.score.passed)
@@ -202,9 +199,3 @@ class CodingSuite:
         suite = SUITES[self._name]
         answers = [(problem, by_problem[problem.id]) for problem in problems if by_problem[problem.id]]
         atomic.write_bytes(self.folder / suite.file, suite.published(answers).encode("utf-8", "replace"))
-
-    def _stop_if_sick(self, done: int, masked: Counter[str]) -> None:
-        lost = sum(masked.values())
-        if done >= SICK_MINIMUM and lost > SICK_SHARE * done:
-            reason = masked.most_common(1)[0][0]
-            raise EnvironmentLackError(f"{lost} of {done} samples were lost to infrastructure ({reason}); mend that and run again")

@@ -6,14 +6,26 @@ Nothing is ever removed: a record says by its key what it depends on, and a run 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
-from forge.evals.suites.problem import Keyed
+from forge.errors import EnvironmentLackError
+from forge.records import Keyed
 
 K = TypeVar("K", bound=Keyed)
+SICK_SHARE, SICK_MINIMUM = 0.25, 20
+"""Work of which this share of at least so many pieces was lost to infrastructure is stopped, not averaged."""
+
+
+def stop_if_sick(done: int, masked: Counter[str], pieces: str) -> None:
+    """Return while few of what is `done` are lost, by reason; raises `EnvironmentLackError` otherwise."""
+    lost = masked.total()
+    if done >= SICK_MINIMUM and lost > SICK_SHARE * done:
+        reason = masked.most_common(1)[0][0]
+        raise EnvironmentLackError(f"{lost} of {done} {pieces} were lost to infrastructure ({reason}); mend that and run again")
 
 
 class Kept(Generic[K]):

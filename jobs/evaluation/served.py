@@ -56,10 +56,10 @@ class Served:
 
 
 @contextmanager
-def served(config: ForgeConfig, progress: Progress) -> Iterator[Served]:
-    """The endpoint at `evaluation.url`, or one that is started now and ended with the block."""
-    if url := config.evaluation.url:
-        key = os.environ.get(config.evaluation.key_variable, "")
+def served(config: ForgeConfig, progress: Progress, url: str | None, key_variable: str) -> Iterator[Served]:
+    """The endpoint at `url`, its key in the environment, or else one that is started now and ended with the block."""
+    if url:
+        key = os.environ.get(key_variable, "")
         plain = url.rstrip("/").removesuffix("/v1")
         yield Served(config, {name: plain if name == "main" else f"{plain}/{name}" for name in config.bases}, key)
         return

@@ -112,9 +112,8 @@ def test_the_agent_is_what_is_promoted_one_base_or_one_version_beside_what_is_pr
 
 def test_an_endpoint_is_asked_at_its_own_address_whatever_follows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTHER", "secret")
-    words = ["evaluation.url=http://host:1/v1/", "evaluation.key_variable=OTHER", "stages.review.base=small"]
-    words += ["bases.main.model=nano", "bases.small.model=nano"]
-    with served(load([], words), None) as endpoint:  # type: ignore[arg-type]
+    words = ["stages.review.base=small", "bases.main.model=nano", "bases.small.model=nano"]
+    with served(load([], words), None, "http://host:1/v1/", "OTHER") as endpoint:  # type: ignore[arg-type]
         assert (endpoint.urls, endpoint.key) == ({"main": "http://host:1", "small": "http://host:1/small"}, "secret")
         assert endpoint.chat_url("review@r1-aa") == endpoint.chat_url("small") == "http://host:1/small"
         assert endpoint.chat_url("generation") == endpoint.chat_url("anything") == "http://host:1"

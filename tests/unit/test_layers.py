@@ -165,6 +165,7 @@ def test_our_own_code_is_imported_at_the_top() -> None:
         "jobs/endpoint_cli.py",
         "jobs/solve_cli.py",
         "jobs/evaluate_cli.py",
+        "jobs/align_cli.py",
         "jobs/evaluation/rows.py",
         "jobs/status/cli.py",
         "jobs/tasks/",

@@ -22,7 +22,7 @@ from forge.errors import ConfigError, EndpointError, HistoryError, SandboxError
 from forge.evals.suites.examiner import Assigned, Examiner, Reply
 from forge.evals.suites.problem import Problem, Sample
 from forge.evals.suites.registry import SUITES, problems
-from forge.evals.suites.unit_tests import ANSWER
+from forge.exam.alone import ANSWER
 from forge.fakes.sandbox import FakeProvider
 from forge.observe.progress import Progress
 from forge.records import CommandResult, Instance, Message, Verdict

@@ -12,10 +12,10 @@ from typing import Protocol, TypeVar
 
 from forge.errors import EndpointError, SandboxError
 from forge.evals.suites import code_match, extract, programs
-from forge.evals.suites.problem import Continuation, Keyed, Problem, Program, Sample, Score, UnitTests
+from forge.evals.suites.problem import Continuation, Problem, Program, Sample, Score, UnitTests
 from forge.evals.suites.registry import SUITES
-from forge.evals.suites.unit_tests import ANSWER
-from forge.records import FileEdit, Limits, Message, Record, Task, Twin, Verdict
+from forge.exam.alone import ANSWER
+from forge.records import FileEdit, Keyed, Limits, Message, Record, Task, Twin, Verdict
 from forge.seams import Grader, Sandbox, SandboxProvider
 
 T = TypeVar("T")

@@ -1,11 +1,11 @@
-"""Examinations spread over Ray actors, each with its own boxes; the driver sees results as they finish."""
+"""Work that asks and runs what is answered, spread over Ray actors, each with its own boxes; the driver sees results as they finish."""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError
@@ -37,37 +37,22 @@ class ExamWorker:
         await self._examiner.close()
 
 
-class ExamPool:
-    """A fixed set of workers. A worker that dies is restarted by Ray, and what was under way in it is done again."""
+class Pool:
+    """A fixed set of workers of one class. A worker that dies is restarted by Ray, and what was under way in it is done again."""
 
-    def __init__(self, make_examiner: Callable[[], Examiner], *, workers: int, concurrency: int) -> None:
+    def __init__(self, worker: type, make: Callable[[], Any], *, name: str, workers: int, concurrency: int) -> None:
+        """`worker(make)` is made in each process, has async methods of one argument, and `close`; `name` is for the dashboard."""
         self._concurrency = concurrency
         self._deaths = WORKER_DEATHS * workers * concurrency
         self._workers = [
-            ray.remote(ExamWorker)
-            .options(name=actor_name(f"exams-{place}"), num_cpus=0.25, max_restarts=-1, max_concurrency=concurrency + 2)
-            .remote(make_examiner)
+            ray.remote(worker)
+            .options(name=actor_name(f"{name}-{place}"), num_cpus=0.25, max_restarts=-1, max_concurrency=concurrency + 2)
+            .remote(make)
             for place in range(workers)
         ]
 
-    def prove(self, problems: Sequence[Problem]) -> Iterator[Proven]:
-        """A proof of each problem, in the order in which they finish."""
-        return self._all("prove", problems)
-
-    def examine(self, assigned: Sequence[Assigned]) -> Iterator[Sample]:
-        """The samples, in the order in which they finish."""
-        return self._all("examine", assigned)
-
-    def close(self) -> None:
-        """End the workers and their boxes."""
-        for worker in self._workers:
-            try:
-                ray.get(worker.close.remote(), timeout=10)
-            except (RayActorError, GetTimeoutError):
-                log.debug("an examination worker did not close in time")
-            ray.kill(worker)
-
-    def _all(self, method: Literal["prove", "examine"], items: Sequence[Any]) -> Iterator[Any]:
+    def each(self, method: str, items: Sequence[Any]) -> Iterator[Any]:
+        """What the workers' `method` gives for each item, in the order in which they finish; raises `SandboxError`."""
         waiting, running, deaths = deque(items), dict[ray.ObjectRef, tuple[int, Any]](), 0
         while waiting or running:
             for place, worker in enumerate(self._workers):
@@ -89,3 +74,31 @@ class ExamPool:
                     if deaths > self._deaths:
                         raise SandboxError(f"examination workers died {deaths} times, more than restarts explain: {error}") from error
                     waiting.append(item)
+
+    def close(self) -> None:
+        """End the workers and their boxes."""
+        for worker in self._workers:
+            try:
+                ray.get(worker.close.remote(), timeout=10)
+            except (RayActorError, GetTimeoutError):
+                log.debug("an examination worker did not close in time")
+            ray.kill(worker)
+
+
+class ExamPool:
+    """Workers that prove problems and examine answers."""
+
+    def __init__(self, make_examiner: Callable[[], Examiner], *, workers: int, concurrency: int) -> None:
+        self._pool = Pool(ExamWorker, make_examiner, name="exams", workers=workers, concurrency=concurrency)
+
+    def prove(self, problems: Sequence[Problem]) -> Iterator[Proven]:
+        """A proof of each problem, in the order in which they finish."""
+        return self._pool.each("prove", problems)
+
+    def examine(self, assigned: Sequence[Assigned]) -> Iterator[Sample]:
+        """The samples, in the order in which they finish."""
+        return self._pool.each("examine", assigned)
+
+    def close(self) -> None:
+        """End the workers and their boxes."""
+        self._pool.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from forge.records import Message, Record, Task
+from forge.records import Keyed, Message, Record, Task
 
 
 class UnitTests(Record):
@@ -66,12 +66,6 @@ class Score(Record):
     reason: str
     values: dict[str, float] = {}
     seconds: float = 0.0
-
-
-class Keyed(Record):
-    """What is kept by a hash of all that it depends on."""
-
-    key: str
 
 
 class Sample(Keyed):

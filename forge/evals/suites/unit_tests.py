@@ -8,20 +8,13 @@ a `check(candidate)` becomes a test function, and each bare assertion one of its
 from __future__ import annotations
 
 import ast
-import hashlib
 import textwrap
 from collections.abc import Sequence
 
 from forge.evals.suites.row import RowError
-from forge.exam.twins import twins_of
-from forge.records import FileEdit, Task
+from forge.exam.alone import answer_task
+from forge.records import Task
 
-ANSWER = "answer.py"
-TESTS = "tests/test_suite.py"
-_NAMES = """import answer as _answer
-
-globals().update({name: value for name, value in vars(_answer).items() if not name.startswith("__")})
-"""
 _CHECK = "check"
 
 
@@ -36,7 +29,7 @@ def check_task(name: str, gold: str, test: str, entry_point: str) -> Task:
     # With a default pytest takes the argument for no fixture.
     checks[0].args.defaults = [ast.Attribute(ast.Name("_answer", ast.Load()), entry_point, ast.Load())]
     source = ast.unparse(ast.fix_missing_locations(ast.Module(body, [])))
-    return _task(name, gold, source, [checks[0].name])
+    return answer_task(name, gold, source, [checks[0].name])
 
 
 def assertions_task(name: str, gold: str, setup: str, tests: Sequence[str]) -> Task:
@@ -45,7 +38,7 @@ def assertions_task(name: str, gold: str, setup: str, tests: Sequence[str]) -> T
         _parsed(test)
     functions = [f"def test_{number}():\n{textwrap.indent(test, '    ')}" for number, test in enumerate(tests)]
     _parsed(setup)
-    return _task(name, gold, "\n\n".join([setup, *functions]), [f"test_{number}" for number in range(len(tests))])
+    return answer_task(name, gold, "\n\n".join([setup, *functions]), [f"test_{number}" for number in range(len(tests))])
 
 
 def case_task(name: str, gold: str, test: str, case: str) -> Task:
@@ -54,27 +47,7 @@ def case_task(name: str, gold: str, test: str, case: str) -> Task:
     methods = [node.name for node in found[-1].body if isinstance(node, ast.FunctionDef) and node.name.startswith("test")] if found else []
     if not methods:
         raise RowError(f"its test has no class {case} with test methods")
-    return _task(name, gold, test, [f"{case}::{method}" for method in dict.fromkeys(methods)])
-
-
-def _task(name: str, gold: str, test: str, tests: Sequence[str]) -> Task:
-    files = (FileEdit(path=TESTS, content=f"{_NAMES}\n{test}\n"),)
-    ids = tuple(f"{TESTS}::{test}" for test in tests)
-    digest = hashlib.sha256(f"{gold}\0{test}".encode("utf-8", "surrogatepass")).hexdigest()
-    return Task(
-        id=f"{name}-{digest[:8]}",
-        repo=name.partition("/")[0],
-        base_commit="",
-        origin="commit",
-        statement="",
-        tree="",
-        gold=(FileEdit(path=ANSWER, content=gold),),
-        tests=files,
-        fail_to_pass=ids,
-        pass_to_pass=(),
-        files=(ANSWER, TESTS),
-        twins=twins_of(files, ids),
-    )
+    return answer_task(name, gold, test, [f"{case}::{method}" for method in dict.fromkeys(methods)])
 
 
 def _calls_check(statement: ast.stmt) -> bool:
