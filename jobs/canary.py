@@ -22,7 +22,7 @@ def check_adapters(config: ForgeConfig, urls: Mapping[str, str], refs: Sequence[
 
 async def _check(config: ForgeConfig, urls: Mapping[str, str], refs: Sequence[AdapterRef]) -> float:
     tolerance = canary.TOLERANCE_BFLOAT16 if config.serve.gpus > 0 else canary.TOLERANCE_FLOAT32
-    model = EndpointModel(urls, stages=config.base_of_stages(), api_key=own_key(config))
+    model = EndpointModel(urls, stages=config.base_of_adapters(), api_key=own_key(config))
     worst = 0.0
     try:
         for ref in refs:

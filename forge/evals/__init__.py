@@ -7,6 +7,7 @@
     steps.py          one evaluated step of the loop as a `StepReport`
     summary.py        `RunSummary`, everything that a report says
     report.py         the summary as report.json and as one self-contained page
+    ablation.py       ways to train compared: shares, corrected tests, a verdict; ablation_page.py its table and page
     plots.py  page.css  the page's drawings and looks
 
 Everything here is a pure function of records: no model, no sandbox, no ledger, no clock.
