@@ -21,7 +21,7 @@ from forge.evals.ablation import BASE, MATCHED, NAMES, PER_STAGE, Ablation, Arm,
 from forge.evals.stage_scores import Truth, truth_of
 from forge.evals.steps import outcomes, solved_by_task, step_report
 from forge.export.tensors import Tensors
-from forge.observe.progress import Progress
+from forge.observe.progress import PhaseProgress, Progress
 from forge.records import COMBINED, STAGES, AdapterRef, Decision, Record, RoundReport, Trajectory
 from forge.rollouts.rollout import Assignment
 from forge.seams import TrainJob
@@ -29,6 +29,7 @@ from forge.store.parquet import read_examples, write_records
 from forge.store.workspace import Workspace
 from forge.training.on_ray import TrainingService, losses_at
 from forge.training.progress import TrainProgress
+from forge.training.trial import best, beyond
 from jobs import prepare
 from jobs.context import RunContext
 from jobs.rollouts import RolloutSteps
@@ -36,6 +37,9 @@ from jobs.serving import Serving
 from jobs.summary import hardware
 from jobs.trained import Shown, lack, refuse_leaks, store
 from jobs.wiring import ProviderFactory, sweep, train_job
+
+FURTHER = 3
+"""Learning rates tried beside the configured ones at most, one after another."""
 
 
 class Rows(Record):
@@ -161,29 +165,37 @@ class Arms:
         """The learning rate of one adapter over all stages: chosen once, by rows held back from those that teach, on the first seed."""
 
         def choose() -> tuple[Decision, Rate]:
-            middle = math.exp(sum(math.log(part.learning_rate) for part in job.together) / len(job.together))
-            rates = [factor * middle for factor in sorted(self.run.config.ablation.rates)]
-            with self.run.phase(f"rate-{name}", f"{len(rates)} learning rates for {NAMES[name]}") as phase:
-                phase.total(len(job.together), unit="stages")
-
-                def show(news: TrainProgress) -> None:
-                    phase.now(f"step {news.step}, loss {news.loss:.3f} at best")
-
+            with self.run.phase(f"rate-{name}", f"learning rates for {NAMES[name]}") as phase:
                 self._serving.lend()
-                losses = losses_at(job, rates, self.run.config.training, show)
-                numbers = {rate: loss for rate, loss in zip(rates, losses, strict=True) if math.isfinite(loss)}
-                if not numbers:
+                losses = self._losses(job, phase)
+                rate = best(losses)
+                if rate is None:
                     raise TrainingError(f"no learning rate that was tried for {NAMES[name]} came to a loss; lower ablation.rates")
-                rate = min(numbers, key=numbers.__getitem__)
-                told = ", ".join(f"{tried:.2g}: {loss:.3f}" for tried, loss in zip(rates, losses, strict=True))
+                told = ", ".join(f"{tried:.2g}: {losses[tried]:.3f}" for tried in sorted(losses))
                 phase.result(f"{rate:.2g} ({told})")
             self.run.ledger.finish_phase(f"rate-{name}")
-            edge = "" if rates[0] < rate < rates[-1] or len(rates) == 1 else "; it is the outermost that was tried"
+            edge = "" if beyond(losses) is None else "; it is the outermost that was tried"
             why = f"learning rate {rate:.2g}, whose loss on a tenth of the commits and tasks, held back, is the least ({told}){edge}"
-            figures = {f"{tried:.3g}": loss for tried, loss in zip(rates, losses, strict=True)}
+            figures = {f"{tried:.3g}": loss for tried, loss in losses.items()}
             return Decision(round=0, name="", choice=f"{rate:.2g}", why=why, figures=figures), Rate(rate=rate, losses=figures)
 
         return self.run.ledger.decide(0, f"rate-{name}", Rate, choose)
+
+    def _losses(self, job: TrainJob, phase: PhaseProgress) -> dict[float, float]:
+        """Losses on rows held back by learning rate: the configured ones, and further ones as long as the best is outermost."""
+        middle = math.exp(sum(math.log(part.learning_rate) for part in job.together) / len(job.together))
+        waiting = [factor * middle for factor in sorted(self.run.config.ablation.rates)]
+        losses: dict[float, float] = {}
+
+        def show(news: TrainProgress) -> None:
+            phase.now(f"{', '.join(f'{rate:.2g}' for rate in waiting)}: step {news.step}, loss {news.loss:.3f} at best")
+
+        for _ in range(1 + FURTHER):
+            losses |= dict(zip(waiting, losses_at(job, waiting, self.run.config.training, show), strict=True))
+            if (further := beyond(losses)) is None:
+                break
+            waiting = [further]
+        return losses
 
     def _arm(self, name: str, seed: int, parts: Sequence[TrainJob]) -> Run:
         """One arm of one seed: trained, stored, evaluated."""

@@ -21,5 +21,6 @@ class AblationConfig(Section):
     """Round of a finished run whose rows are trained on, 1 being the cold start; the last promoted one when not given."""
     finished: bool = False
     """The workspace has to hold a finished run (`--from`); without one the cold start's rows are made."""
-    rates: tuple[float, ...] = Field((0.25, 0.5, 1.0, 2.0), min_length=1)
-    """Learning rates tried for one adapter over all stages, as multiples of the geometric mean of the stages' own."""
+    rates: tuple[float, ...] = Field((0.5, 1.0, 2.0, 4.0), min_length=1)
+    """Learning rates tried for one adapter over all stages, as multiples of the geometric mean of the stages' own; a few further
+    ones are while the best is outermost."""

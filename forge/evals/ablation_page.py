@@ -13,12 +13,14 @@ from forge.observe import html
 from forge.store import atomic
 
 JSON, HTML = "ablation.json", "ablation.html"
+SIDE = {"heldout": "held-out", "transfer": "transfer"}
 WIDTHS = (16, 18, 9, 8, 10, 7, 12, 13)
 """Characters of the text table's columns after the first."""
-EQUAL = (
-    "In each seed every trained arm took the very same rows just as often, in the same batches, as many optimizer steps and tokens; "
-    "what differs is which weights they went into. The adapters for the stages are trained as the loop trains them, and for one adapter "
-    "their batches are spread evenly over one run. Greedy, one attempt a task; an interval is over tasks."
+ALIKE = (
+    "In each seed every trained arm took the very same rows, each just as often and in the same batches: as many tokens, as many steps.",
+    "What differs is which weights they went into. The adapters for the stages are trained as the loop trains them; for one adapter their "
+    "batches are spread evenly over one run.",
+    "Greedy, one attempt a task. Bars are 95 % intervals over tasks, numbers in the table means over seeds.",
 )
 
 
@@ -32,7 +34,7 @@ def write(folder: Path, found: Ablation) -> Path:
 def table(found: Ablation) -> str:
     """The answer as a few lines of text."""
     head = ("arm", "held-out pass@1", "95 % interval", "transfer", "rows", "tokens", "steps", "parameters", "training")
-    compared = [f"  {one.side + ':':<10}{one.first} - {one.second}: {_points(one)}" for one in found.contrasts]
+    compared = [f"  {SIDE[one.side] + ':':<10}{one.first} - {one.second}: {_points(one)}" for one in found.contrasts]
     arms = [_line(_row(arm)) for arm in found.arms]
     return "\n".join(["", _line(head), *arms, "", *compared, "", *(f"  {sentence}" for sentence in found.verdict), ""])
 
@@ -42,11 +44,12 @@ def page(found: Ablation) -> str:
     seeds = f"{len(found.seeds)} training seeds" if len(found.seeds) > 1 else f"training seed {found.seeds[0]}"
     name = f"forge ablate · {found.name} · rows of {found.rows_of} · {seeds} · {found.finished[:16].replace('T', ' ')}"
     head = ["Arm", "Held-out pass@1", "95 %", "Transfer", "Rows", "Tokens", "Steps", "Parameters", "Training"]
+    lead = "".join(f'<p class="lead">{escape(sentence)}</p>' for sentence in found.verdict)
+    alike = "".join(f"<p>{escape(sentence)}</p>" for sentence in ALIKE)
+    pair = f'<div class="pair">{_drawn(found.arms)}<div class="card"><h3>What was alike, and what was not</h3>{alike}</div></div>'
     body = [
-        f'<header>\n<p class="name">{escape(name)}</p>\n<h1>One adapter a stage, or one for all?</h1>\n'
-        f'<p class="lead">{escape(" ".join(found.verdict))}</p>\n</header>',
-        f"<section>\n<h2>What the same rows come to</h2>\n{_drawn(found.arms)}\n"
-        f"{_table(head, [_row(arm) for arm in found.arms])}\n<p class='note'>{escape(EQUAL)}</p>\n</section>",
+        f'<header>\n<p class="name">{escape(name)}</p>\n<h1>One adapter a stage, or one for all?</h1>\n{lead}\n</header>',
+        f"<section>\n<h2>What the same rows come to</h2>\n{pair}\n{_table(head, [_row(arm) for arm in found.arms])}\n</section>",
         f"<section>\n<h2>Compared</h2>\n{_compared(found.contrasts)}\n</section>",
         f"<section>\n<h2>Each seed</h2>\n{_seeds(found)}\n</section>",
         _stages(found.arms),
@@ -125,13 +128,13 @@ def _compared(contrasts: Sequence[Contrast]) -> str:
         interval = f"{100 * one.ci95.low:+.1f} to {100 * one.ci95.high:+.1f}"
         seeds = ", ".join(f"{100 * value:+.0f}" for value in one.by_seed)
         figures = (f"{100 * one.difference:+.1f}", interval, f"{one.p:.2g}", f"{one.p_holm:.2g}", seeds)
-        rows.append((f"{one.first} - {one.second}", one.side, *figures, "proven" if one.proven else "not proven"))
+        rows.append((f"{one.first} - {one.second}", SIDE[one.side], *figures, "proven" if one.proven else "not proven"))
     note = (
         "Points are first minus second. Paired over the same tasks: exact McNemar for one seed, sign flips of the tasks' mean differences "
         "for several. Corrected by Holm for the comparisons on each side. The tests speak for these tasks and these seeds."
     )
     head = ["Arms", "Tasks", "Points", "95 %", "p", "p, corrected", "Each seed", ""]
-    return _table(head, rows) + f'<p class="note">{escape(note)}</p>'
+    return f'<p class="note">{escape(note)}</p>' + _table(head, rows)
 
 
 def _seeds(found: Ablation) -> str:

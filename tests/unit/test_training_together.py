@@ -20,6 +20,7 @@ from forge.training.progress import TrainProgress
 from forge.training.random_base import make_random_base
 from forge.training.rates import losses_at
 from forge.training.sft import _Trainer
+from forge.training.trial import best, beyond
 from forge.training.trl import TrlTrainer
 from tests.train_jobs import CORPUS, example, make_job
 
@@ -168,3 +169,12 @@ def test_rates_are_compared_on_rows_held_back_each_stage_counting_alike(base: Pa
     found = together.parts(combined(parts, tmp_path), AutoTokenizer.from_pretrained(base), keys)
     assert [len(part.heldout) for part in found] == [4, 0]
     assert len(together.joined(combined(parts, tmp_path), found).train) == 33 + 18
+
+
+def test_a_further_rate_is_tried_only_past_the_end_at_which_the_best_one_lies() -> None:
+    assert beyond({1e-3: 0.3, 2e-3: 0.2, 4e-3: 0.25}) is None
+    assert beyond({1e-3: 0.3, 2e-3: 0.2, 4e-3: 0.1}) == pytest.approx(8e-3)
+    assert beyond({1e-3: 0.1, 2e-3: 0.2, 4e-3: float("nan")}) == pytest.approx(5e-4)
+    assert beyond({1e-3: 0.1}) is None
+    assert beyond({1e-3: float("nan"), 2e-3: float("inf")}) is None
+    assert best({1e-3: float("nan"), 2e-3: 0.4}) == 2e-3
