@@ -17,7 +17,7 @@ import forge
 from forge.config import ForgeConfig
 from forge.errors import ForgeError, TrainingError
 from forge.evals import ablation
-from forge.evals.ablation import BASE, MATCHED, NAMES, PER_STAGE, Ablation, Arm, Run, Share, Side, Trained
+from forge.evals.ablation import BASE, MATCHED, NAMES, PER_STAGE, TUNED, Ablation, Arm, Run, Share, Side, Trained
 from forge.evals.stage_scores import Truth, truth_of
 from forge.evals.steps import outcomes, solved_by_task, step_report
 from forge.export.tensors import Tensors
@@ -79,7 +79,8 @@ class Arms:
         run = self.run
         asyncio.run(sweep(ProviderFactory(kind=run.sandbox.name)))
         seeds = [run.config.seed + at for at in range(run.config.ablation.seeds)]
-        names = [PER_STAGE, ablation.COMBINED, *([MATCHED] if run.config.ablation.match == "parameters" else [])]
+        left_out = {*([] if run.config.ablation.tune else [TUNED]), *([] if run.config.ablation.match == "parameters" else [MATCHED])}
+        names = [name for name in ablation.ARMS if name not in {BASE, *left_out}]
         left = [name for name in names for seed in seeds if not run.ledger.is_done(_evaluation(name, seed))]
         if left and not (run.config.training.gpus or run.config.serve.gpus):
             # On a card training and serving take turns; on cores alone both come up while tasks are looked at.
@@ -143,6 +144,19 @@ class Arms:
                 jobs.append(job.model_copy(update={"seed": seed}))
         return jobs
 
+    def _jobs(self, name: str, seed: int, parts: Sequence[TrainJob]) -> list[TrainJob]:
+        """What an arm trains; `parts` are the stages' jobs as the loop has them."""
+        if name == PER_STAGE:
+            return list(parts)
+        if name != TUNED:
+            return [self._combined_job(name, seed, parts)]
+        folder = self.run.results.root / "train" / f"{name}-{seed}"
+        rates = [self._rate(part.stage, part.model_copy(update={"together": (part,)})).rate for part in parts]
+        return [
+            part.model_copy(update={"learning_rate": rate, "output": str(folder / part.stage)})
+            for part, rate in zip(parts, rates, strict=True)
+        ]
+
     def _combined_job(self, name: str, seed: int, parts: Sequence[TrainJob]) -> TrainJob:
         """One adapter on the batches of the stages' jobs."""
         ranks = [job.rank for job in parts]
@@ -162,15 +176,15 @@ class Arms:
         return job.model_copy(update={"learning_rate": self._rate(name, job).rate})
 
     def _rate(self, name: str, job: TrainJob) -> Rate:
-        """The learning rate of one adapter over all stages: chosen once, by rows held back from those that teach, on the first seed."""
+        """The learning rate of a job: chosen once, by rows held back from those that teach, on the first seed."""
 
         def choose() -> tuple[Decision, Rate]:
-            with self.run.phase(f"rate-{name}", f"learning rates for {NAMES[name]}") as phase:
+            with self.run.phase(f"rate-{name}", f"learning rates for {NAMES.get(name, name)}") as phase:
                 self._serving.lend()
                 losses = self._losses(job, phase)
                 rate = best(losses)
                 if rate is None:
-                    raise TrainingError(f"no learning rate that was tried for {NAMES[name]} came to a loss; lower ablation.rates")
+                    raise TrainingError(f"no learning rate that was tried for {name} came to a loss; lower ablation.rates")
                 told = ", ".join(f"{tried:.2g}: {losses[tried]:.3f}" for tried in sorted(losses))
                 phase.result(f"{rate:.2g} ({told})")
             self.run.ledger.finish_phase(f"rate-{name}")
@@ -199,7 +213,7 @@ class Arms:
 
     def _arm(self, name: str, seed: int, parts: Sequence[TrainJob]) -> Run:
         """One arm of one seed: trained, stored, evaluated."""
-        jobs = list(parts) if name == PER_STAGE else [self._combined_job(name, seed, parts)]
+        jobs = self._jobs(name, seed, parts)
         refs = self._stored(name, seed) or self._train(name, seed, jobs)
         return self._evaluated(name, seed, refs, trained(jobs, refs))
 
@@ -278,7 +292,7 @@ class Arms:
             arms=tuple(arms),
             contrasts=tuple(compared),
             verdict=ablation.verdict(arms, compared),
-            tuned={d.name.removeprefix("rate-"): d.why for d in run.ledger.decisions(0) if d.name.removeprefix("rate-") in runs},
+            tuned={name: why for name, why in self._tuned().items() if name in runs or (TUNED in runs and name in STAGES)},
             untaught=tuple(self._untaught),
             outcomes={name: self._outcomes(name, found) for name, found in runs.items()},
             wall_s=sum(phases.values()),
@@ -288,6 +302,9 @@ class Arms:
             forge=forge.__version__,
             finished=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
         )
+
+    def _tuned(self) -> dict[str, str]:
+        return {found.name.removeprefix("rate-"): found.why for found in self.run.ledger.decisions(0)}
 
     def _contrasts(self, solved: Mapping[str, Sequence[Mapping[str, bool]]], side: Side) -> list[ablation.Contrast]:
         return ablation.contrasts(solved, side, seed=self.run.config.seed)

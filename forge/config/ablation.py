@@ -17,6 +17,8 @@ class AblationConfig(Section):
     match: Literal["rank", "parameters"] = "rank"
     """`rank`: one adapter of the highest rank that a stage has. `parameters`: beside it a further one of as many parameters as the
     stages' adapters have together, which serve.max_rank has to allow."""
+    tune: bool = False
+    """Beside the stages' adapters as the loop trains them, others whose learning rates are looked for as that of one adapter is."""
     round: int | None = Field(None, ge=1)
     """Round of a finished run whose rows are trained on, 1 being the cold start; the last promoted one when not given."""
     finished: bool = False

@@ -16,12 +16,13 @@ from forge.records import Interval, Record, StepReport
 
 Side = Literal["heldout", "transfer"]
 SIDES: tuple[Side, ...] = ("heldout", "transfer")
-BASE, PER_STAGE, COMBINED, MATCHED = "base", "per-stage", "combined", "combined-matched"
-ARMS = (PER_STAGE, COMBINED, MATCHED, BASE)
+BASE, PER_STAGE, TUNED, COMBINED, MATCHED = "base", "per-stage", "per-stage-tuned", "combined", "combined-matched"
+ARMS = (PER_STAGE, TUNED, COMBINED, MATCHED, BASE)
 """In the order in which the first of two is set against the second."""
 NAMES = {
     BASE: "the base alone",
     PER_STAGE: "an adapter for each stage",
+    TUNED: "an adapter for each stage, its rate looked for too",
     COMBINED: "one adapter for all stages",
     MATCHED: "one adapter with as many parameters as the stages' together",
 }
@@ -186,7 +187,8 @@ def verdict(arms: Sequence[Arm], found: Sequence[Contrast]) -> tuple[str, ...]:
     """What the held-out tasks say, in a few sentences that claim no more than the corrected tests allow."""
     heldout = {(one.first, one.second): one for one in found if one.side == "heldout"}
     shares = {arm.name: arm.heldout.solved for arm in arms}
-    sentences = [_told(heldout[pair], shares) for pair in ((PER_STAGE, COMBINED), (PER_STAGE, MATCHED)) if pair in heldout]
+    asked = [(first, second) for first in (PER_STAGE, TUNED) for second in (COMBINED, MATCHED)]
+    sentences = [_told(heldout[pair], shares) for pair in asked if pair in heldout]
     above = [one for (_, second), one in heldout.items() if second == BASE]
     better = [NAMES[one.first] for one in above if one.proven and one.difference > 0]
     rest = [NAMES[one.first] for one in above if not (one.proven and one.difference > 0)]

@@ -20,20 +20,22 @@ from forge.training.rows import heldout_keys
 
 HELD_BACK = 0.1
 """Share of commits and tasks whose rows are kept from the adapters that are compared."""
-EVERY = 3
-"""Each rate is tried on every third batch: the whole run for each would cost more than what it is for."""
+EVERY, ENOUGH = 3, 100
+"""Each rate is tried on every third batch, where that leaves so many: the whole run for each would cost more than what it is for."""
 
 
 def losses_at(job: TrainJob, rates: Sequence[float], tell: Callable[[int, Losses], None] = lambda *_: None) -> Losses:
-    """For each rate the loss (nats an answer token) on rows held back after every third batch: the mean over stages, each counting alike.
+    """For each rate the loss (nats an answer token) on rows held back: the mean over stages, each counting alike.
 
+    It is that after a run over every third batch, or over all of a short run.
     Raises `TrainingError` when the rows teach nothing.
     """
     folder = base.locate(job.base)
     kept_back = heldout_keys([row.lineage for one in job.together for row in read_examples(Path(one.rows))], HELD_BACK)
     found = together.parts(job, AutoTokenizer.from_pretrained(folder), kept_back)
     whole = together.joined(job, found)
-    data = replace(whole, batches=(whole.batches or ())[::EVERY])
+    batches = whole.batches or ()
+    data = replace(whole, batches=batches[:: max(1, min(EVERY, len(batches) // ENOUGH))])
     cuda = torch.cuda.is_available()
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16 if cuda else torch.float32).to("cuda" if cuda else "cpu")
     model.requires_grad_(False)

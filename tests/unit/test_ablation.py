@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from forge.evals import ablation
-from forge.evals.ablation import BASE, COMBINED, MATCHED, PER_STAGE, Ablation, Arm, Run, Share, Trained
+from forge.evals.ablation import BASE, COMBINED, MATCHED, PER_STAGE, TUNED, Ablation, Arm, Run, Share, Trained
 from forge.evals.ablation_page import page, table, write
 from forge.records import Interval, StepReport
 
@@ -115,6 +115,13 @@ def test_what_was_proven_alone_is_not_proven_among_many() -> None:
     assert (found[0].p, found[0].p_holm) == pytest.approx((2 / 2**6, 6 * 2 / 2**6))
     assert not found[0].proven
     assert all("No difference is proven" in sentence for sentence in made(results).verdict[:2])
+
+
+def test_stages_adapters_that_were_tuned_too_are_set_against_one_adapter_as_the_others_are() -> None:
+    results = {PER_STAGE: [solved(100, range(50))], TUNED: [solved(100, range(61))], COMBINED: [solved(100, range(60))]}
+    said = made(results).verdict
+    assert said[0].startswith("One adapter for all stages (60.0 %) solves 10.0 points more")
+    assert said[1].startswith("No difference is proven between an adapter for each stage, its rate looked for too (61.0 %) and one")
 
 
 def test_masked_tasks_are_left_out_of_the_pairs() -> None:

@@ -163,8 +163,8 @@ def test_rates_are_compared_on_rows_held_back_each_stage_counting_alike(base: Pa
     parts = parts_of(base, tmp_path)
     steps: list[int] = []
     sensible, none = losses_at(combined(parts, tmp_path), [1e-2, 1e-9], lambda step, _: steps.append(step))
-    assert sensible < none - 0.3
-    assert steps == [1, 2, 3, 4, 5], "every third of thirteen batches"
+    assert sensible < 0.9 * none
+    assert steps == list(range(1, 14))
     keys = {together.key_of(row.lineage) for row in read_examples(Path(parts[0].rows))[:4]}
     found = together.parts(combined(parts, tmp_path), AutoTokenizer.from_pretrained(base), keys)
     assert [len(part.heldout) for part in found] == [4, 0]
