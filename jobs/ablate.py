@@ -2,7 +2,7 @@
 
     <workspace>/ablation/<rows>/    a workspace of its own: ledger, adapters, trajectories, ablation.json, ablation.html
 
-Tasks, trees and rows are those of the workspace around it, of which nothing is changed.
+Tasks, trees and rows are those of the workspace around it, whose own ledger, adapters and rounds stay as they are.
 """
 
 from __future__ import annotations

@@ -201,12 +201,16 @@ def verdict(arms: Sequence[Arm], found: Sequence[Contrast]) -> tuple[str, ...]:
 
 def _told(one: Contrast, shares: Mapping[str, float]) -> str:
     first, second = (f"{NAMES[name]} ({_percent(shares[name])})" for name in (one.first, one.second))
-    interval = f"95 %: {100 * one.ci95.low:+.1f} to {100 * one.ci95.high:+.1f} points"
-    evidence = f"{interval}, corrected p = {one.p_holm:.2g}, {one.tasks} tasks, {_seeds(one)}"
+    low, high = one.ci95.low, one.ci95.high
+    tested = f"corrected p = {one.p_holm:.2g}, {one.tasks} tasks, {_seeds(one)}"
     if not one.proven:
-        return f"No difference is proven between {first} and {second}: {100 * one.difference:+.1f} points ({evidence})."
-    winner, other = (first, second) if one.difference > 0 else (second, first)
-    return f"{winner[0].upper()}{winner[1:]} solves {100 * abs(one.difference):.1f} points more held-out tasks than {other} ({evidence})."
+        points = f"{100 * one.difference:+.1f} points (95 %: {100 * low:+.1f} to {100 * high:+.1f}, {tested})"
+        return f"No difference is proven between {first} and {second}: {points}."
+    if one.difference < 0:
+        first, second, low, high = second, first, -high, -low
+    points = f"{100 * abs(one.difference):.1f} points more held-out tasks"
+    interval = f"95 %: {100 * low:+.1f} to {100 * high:+.1f}"
+    return f"{first[0].upper()}{first[1:]} solves {points} than {second} ({interval}, {tested})."
 
 
 def _seeds(one: Contrast) -> str:

@@ -93,10 +93,12 @@ def test_the_verdict_says_who_wins_when_it_is_proven() -> None:
     assert found.verdict[0].startswith("An adapter for each stage (71.0 %) solves 15.0 points more held-out tasks than one adapter")
     assert "100 tasks, 3 of 3 training seeds the same way" in found.verdict[0]
     assert found.verdict[-1] == "Each is proven better than the base alone."
+    assert "(95 %: +" in found.verdict[0]
     turned = made({PER_STAGE: arms[COMBINED], COMBINED: arms[PER_STAGE]})
     assert turned.verdict[0].startswith(
         "One adapter for all stages (71.0 %) solves 15.0 points more held-out tasks than an adapter for each"
     )
+    assert "(95 %: +" in turned.verdict[0], "the interval is the winner's, whoever stands first"
 
 
 def test_the_verdict_claims_nothing_that_is_not_proven() -> None:
