@@ -239,6 +239,9 @@ class TrainJob(Record):
     average_weight: float = 0.0
     """Share of `average` in the mixture."""
     load_in_4bit: bool = False
+    together: tuple[TrainJob, ...] = ()
+    """SFT: the batches that these jobs would take, in their order and spread evenly over one run, are taken in place of `rows`.
+    `batch_size` is then that of the largest one, and nothing is held back."""
     logs: str | None = None
     """Folder for TensorBoard."""
     report_to: tuple[str, ...] = ()

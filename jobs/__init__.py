@@ -10,6 +10,7 @@ chosen and wired to seams; nothing imports `jobs`, and no decision about data or
     doctor.py     what this machine has and lacks, with the cure
     improve.py    the job itself: the whole loop
     loop.py       its phases in order: prepare.py before the rounds, rollouts.py in them, canary.py before an evaluation
+    ablate.py     the ablation's job: which rows; arms.py  each way to train, from the same batches, on the same tasks
     context.py    what the phases share; wiring.py  which implementation stands behind each seam
     status/       forge status: a run seen from outside, while it goes on
     summary.py    what a finished run says: the record of the report, and the table

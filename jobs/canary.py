@@ -33,7 +33,7 @@ def tolerance_of(config: ForgeConfig, ref: AdapterRef) -> float:
 
 
 async def _check(config: ForgeConfig, urls: Mapping[str, str], refs: Sequence[AdapterRef]) -> float:
-    model = EndpointModel(urls, stages=config.base_of_stages(), api_key=own_key(config))
+    model = EndpointModel(urls, stages=config.base_of_adapters(), api_key=own_key(config))
     worst = 0.0
     try:
         for ref in refs:

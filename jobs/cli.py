@@ -23,6 +23,7 @@ from forge.errors import ConfigError, ForgeError
 from forge.observe import logs
 from forge.observe.screen import Screen
 from jobs import preflight
+from jobs.ablate_cli import ablate
 from jobs.adapters.cli import app as adapters
 from jobs.adapters.cli import export
 from jobs.align_cli import align
@@ -51,6 +52,7 @@ app.add_typer(adapters, name="adapters")
 app.command()(mine)
 app.command()(export)
 app.command()(train)
+app.command()(ablate)
 app.command()(serve)
 app.command()(solve)
 app.command()(mcp)

@@ -18,13 +18,17 @@ from sandboxes.pick import pick
 
 
 class RunContext:
-    """The shared parts of one run in one workspace. The driver alone writes the ledger and the stores."""
+    """The shared parts of one run in one workspace. The driver alone writes the ledger and the stores.
 
-    def __init__(self, config: ForgeConfig, workspace: Workspace, progress: Progress) -> None:
+    What the run comes to is in `results`: the workspace itself, or another one beside its tasks and rows.
+    """
+
+    def __init__(self, config: ForgeConfig, workspace: Workspace, progress: Progress, results: Workspace | None = None) -> None:
         self.config, self.workspace, self.progress = config, workspace, progress
+        self.results = results or workspace
         self.run_id = f"{config.name}-{config.seed}"
-        self.ledger = Ledger(workspace.ledger)
-        self.adapters = FolderAdapterStore(workspace.adapters, self.ledger)
+        self.ledger = Ledger(self.results.ledger)
+        self.adapters = FolderAdapterStore(self.results.adapters, self.ledger)
         self.trees = TreeStore(workspace.trees)
         self.tracker = RayTracker()
         self.sandbox = pick(config.sandbox.kind)

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
 from forge.config import ForgeConfig
-from forge.errors import ForgeError
 from forge.evals.stage_scores import Truth, truth_of
 from forge.mining.counts import MiningCounts
 from forge.observe.progress import Progress
@@ -21,9 +20,8 @@ from forge.rollouts.tree import TaskTree
 from forge.rounds.hands import Rows
 from forge.rounds.lend import lent
 from forge.rounds.machine import Rounds
-from forge.rounds.select import leaked
 from forge.seams import TrainJob
-from forge.store.parquet import read_examples, write_records
+from forge.store.parquet import write_records
 from forge.store.workspace import Workspace
 from forge.tasks.on_ray import TaskSet
 from forge.training.on_ray import TrainingService
@@ -32,7 +30,7 @@ from jobs.alignment.rows import aligned_in, trainable
 from jobs.context import RunContext
 from jobs.rollouts import RolloutSteps
 from jobs.serving import Serving
-from jobs.trained import Shown, by_preferences, lack, store, with_average
+from jobs.trained import Shown, by_preferences, lack, refuse_leaks, store, with_average
 from jobs.wiring import ProviderFactory, sweep, train_job
 from sandboxes.grading import verdict_key
 
@@ -67,7 +65,7 @@ class Loop:
             self._training.warm_up()
             self._serving.start_ahead()
         self._repos, self._transfer = prepare.histories(run)
-        self.taskset = prepare.tasks(run, self._repos, self._transfer, train=self._wanted())
+        self.taskset = prepare.tasks(run, self._repos, self._transfer, train=prepare.wanted(run.config, run.ledger.rounds()))
         sources = {name: path for name, path in self._repos.items() if name not in self._transfer}
         self.mining = prepare.mined(run, sources, self.taskset)
         self._truths = {task.id: truth_of(task, run.trees.files(task.tree)) for task in self.side("heldout")}
@@ -101,7 +99,7 @@ class Loop:
         self._rollouts.carry_out(step, number, assignments, what, candidates)
 
     def train(self, plan: RoundPlan, rows: Rows) -> list[AdapterRef]:
-        self._refuse_leaks(rows)
+        refuse_leaks(rows, self.taskset.tasks)
         run, phase_name = self.run, f"train-{plan.name}"
         with run.phase(phase_name, f"{len(rows)} adapters from the frozen base") as phase:
             jobs = [self._job(plan, stage, rows[stage]) for stage in STAGES if stage in rows and self._teaches(stage, rows[stage])]
@@ -119,8 +117,7 @@ class Loop:
         return refs
 
     def mined(self, stage: str) -> list[Example]:
-        files = sorted(self.run.workspace.examples(stage).glob("mined-*.parquet"))
-        return [row for file in files for row in read_examples(file)]
+        return prepare.mined_rows(self.run, stage)
 
     def aligned(self) -> list[Example]:
         run = self.run
@@ -162,14 +159,3 @@ class Loop:
         if reason := lack(stage, rows):
             self.say(f"  {stage} keeps what it has: {reason}")
         return not reason
-
-    def _refuse_leaks(self, rows: Rows) -> None:
-        heldout = [task for task in self.taskset.tasks if task.side != "train"]
-        found = leaked((row for stage in rows.values() for row in stage), heldout)
-        if found:
-            raise ForgeError(f"{len(found)} training rows show something of a held-out task, first {found[0]}; nothing was trained")
-
-    def _wanted(self) -> int:
-        """Training tasks that this run has come to need; an earlier start may have taken on more than the configuration names."""
-        planned = [report.plan.tasks for report in self.run.ledger.rounds() if report.plan is not None]
-        return max([self.run.config.tasks.train, *planned])

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from forge.config import MiningConfig
+from forge.config import ForgeConfig, MiningConfig
 from forge.errors import ForgeError
 from forge.mining.counts import MiningCounts
 from forge.mining.folder import MinedFolder
 from forge.mining.history import open_history
 from forge.mining.on_ray import MiningProgress, mine
+from forge.records import Example, RoundReport
+from forge.store.parquet import read_examples
 from forge.tasks.on_ray import Means, TaskCounts, TaskSet, build_tasks
 from jobs.context import RunContext
 from jobs.tasks.telling import tell, waiting
@@ -104,6 +106,17 @@ def mined(run: RunContext, repos: Mapping[str, Path], taskset: TaskSet) -> Minin
         phase.result(f"{counts.teaching} of {counts.commits} commits teach, {sum(counts.examples.values())} rows")
     run.ledger.finish_phase("mining", counts.model_dump(mode="json"))
     return counts
+
+
+def mined_rows(run: RunContext, stage: str) -> list[Example]:
+    """The cold start's rows of a stage that lie in the workspace."""
+    files = sorted(run.workspace.examples(stage).glob("mined-*.parquet"))
+    return [row for file in files for row in read_examples(file)]
+
+
+def wanted(config: ForgeConfig, rounds: Sequence[RoundReport]) -> int:
+    """Training tasks that a run has come to need: an earlier start may have taken on more than the configuration names."""
+    return max([config.tasks.train, *(report.plan.tasks for report in rounds if report.plan is not None)])
 
 
 def own(config: MiningConfig) -> MiningConfig:

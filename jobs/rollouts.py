@@ -61,7 +61,7 @@ class RolloutSteps:
                 self._stop_if_sick(step, done)
             outcomes = run.ledger.outcomes(step)
             phase.result(", ".join(f"{count} {name}" for name, count in outcomes.items() if count))
-        run.ledger.compact(step, run.workspace.trajectories(number, step))
+        run.ledger.compact(step, run.results.trajectories(number, step))
         run.ledger.finish_phase(step, outcomes)
 
     def close(self) -> None:

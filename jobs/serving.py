@@ -76,5 +76,7 @@ def catalogue_of(config: ForgeConfig, adapters: FolderAdapterStore) -> Catalogue
 
 def base_of(config: ForgeConfig, ref: AdapterRef) -> str:
     """The name of the base that an adapter belongs to."""
-    own = config.stage(ref.stage).base
-    return own if config.bases[own].model == ref.base else next(n for n, base in config.bases.items() if base.model == ref.base)
+    own = config.base_of_adapters().get(ref.stage)
+    if own is not None and config.bases[own].model == ref.base:
+        return own
+    return next(name for name, base in config.bases.items() if base.model == ref.base)

@@ -49,7 +49,7 @@ def summarise(loop: Loop) -> RunSummary:
         seed=run.config.seed,
         forge=forge.__version__,
         finished=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
-        hardware=_hardware(),
+        hardware=hardware(),
         base=main,
         other_bases=tuple(others),
         sandbox=run.sandbox.name,
@@ -108,7 +108,8 @@ def _base_note(run: RunContext, name: str) -> BaseNote:
     return BaseNote(model=model, sha256=weights_sha256(run.bases[name]), about=about, stand_in=nano)
 
 
-def _hardware() -> str:
+def hardware() -> str:
+    """This machine in a few words."""
     memory = psutil.virtual_memory().total / 2**30
     return f"{psutil.cpu_count()} CPU cores ({platform.machine()}), {memory:.0f} GiB of memory"
 

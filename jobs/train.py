@@ -16,7 +16,7 @@ from forge.endpoint.tokens import BaseTokenizer
 from forge.errors import ConfigError, TrainingError
 from forge.observe.on_ray import RayTracker
 from forge.observe.progress import Progress, to_stream
-from forge.records import STAGES, AdapterRef, Example, Preference
+from forge.records import COMBINED, STAGES, AdapterRef, Example, Preference
 from forge.seams import TrainJob
 from forge.stages import REGISTRY
 from forge.store.adapters import FolderAdapterStore
@@ -31,8 +31,6 @@ from jobs.trained import Shown, by_preferences, lack, store, with_average
 from jobs.wiring import base_folder, train_job
 
 Row = Example | Preference
-COMBINED = "combined"
-"""The name of an adapter over all stages."""
 
 
 def run(config: ForgeConfig) -> list[AdapterRef]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from forge.config import ForgeConfig
+from forge.errors import ForgeError
 from forge.observe.metrics import LOSS
 from forge.observe.progress import PhaseProgress, Progress
-from forge.records import AdapterRef, Example, Preference
+from forge.records import AdapterRef, Example, Preference, Task
+from forge.rounds.select import leaked
 from forge.seams import Tracker, TrainJob, TrainResult
 from forge.stages import REGISTRY
 from forge.store.adapters import FolderAdapterStore, version_name
@@ -43,6 +45,13 @@ def lack(stage: str, rows: Sequence[Example | Preference]) -> str:
     if REGISTRY[stage].judgement and len(answers) == 1:
         return f"all {len(rows)} rows of {stage} are answered '{answers.pop()}', which teaches no judgement; add rows of the other answer"
     return ""
+
+
+def refuse_leaks(rows: Mapping[str, Sequence[Example] | Sequence[Preference]], tasks: Sequence[Task]) -> None:
+    """Raise `ForgeError` when a row of any stage shows something of a task that is not trained on."""
+    found = leaked((row for stage in rows.values() for row in stage), [task for task in tasks if task.side != "train"])
+    if found:
+        raise ForgeError(f"{len(found)} training rows show something of a held-out task, first {found[0]}; nothing was trained")
 
 
 def with_average(job: TrainJob, config: ForgeConfig, promoted: AdapterRef | None) -> TrainJob:

@@ -108,7 +108,7 @@ class RunnerFactory(Record):
         provider = self.provider()
         environments = known_environments(Path(self.tasks))
         by_stage = {stage: tokens[base] for stage, base in base_of.items()}
-        model: ChatModel = EndpointModel(self.urls, stages=base_of, api_key=self.api_key)
+        model: ChatModel = EndpointModel(self.urls, stages=self.config.base_of_adapters(), api_key=self.api_key)
         if self.teacher is not None:
             model = ActingTeacher(model, self.teacher(), by_stage)
         return Runner(

@@ -4,6 +4,7 @@
 that span fields, and raises `ConfigError` with one sentence for anything wrong. YAML holds deviations only.
 """
 
+from forge.config.ablation import AblationConfig
 from forge.config.align import AlignConfig
 from forge.config.evaluation import EvaluationConfig
 from forge.config.load import as_value, deviations, dump, load
@@ -26,6 +27,7 @@ from forge.config.section import Section
 from forge.config.sources import HistoryConfig, InjectConfig, PracticeConfig, TasksConfig, TeacherConfig
 
 __all__ = [
+    "AblationConfig",
     "AgentConfig",
     "AlignConfig",
     "BaseModelConfig",

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from forge.config.ablation import AblationConfig
 from forge.config.align import AlignConfig
 from forge.config.evaluation import EvaluationConfig
 from forge.config.mining import MiningConfig
@@ -14,7 +15,7 @@ from forge.config.models import BaseModelConfig, ServeConfig, StageConfig, Train
 from forge.config.rounds import RoundsConfig
 from forge.config.section import Section
 from forge.config.sources import HistoryConfig, InjectConfig, TasksConfig, TeacherConfig
-from forge.records import STAGES, Limits
+from forge.records import COMBINED, STAGES, Limits
 
 
 class AgentConfig(Section):
@@ -85,6 +86,7 @@ class ForgeConfig(Section):
     rounds: RoundsConfig = RoundsConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     align: AlignConfig = AlignConfig()
+    ablation: AblationConfig = AblationConfig()
     ray: RayConfig = RayConfig()
 
     def stage(self, name: str) -> StageConfig:
@@ -94,6 +96,11 @@ class ForgeConfig(Section):
     def base_of_stages(self) -> dict[str, str]:
         """The name of the base that each stage's adapters belong to."""
         return {stage: self.stage(stage).base for stage in STAGES}
+
+    def base_of_adapters(self) -> dict[str, str]:
+        """The same, and that of adapters which serve all stages, where these share a base."""
+        bases = self.base_of_stages()
+        return bases | ({COMBINED: bases[STAGES[0]]} if len(set(bases.values())) == 1 else {})
 
     @property
     def workspace_path(self) -> Path:

@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 
 from forge.errors import EndpointError
-from forge.records import STAGES
+from forge.records import COMBINED, STAGES
 from forge.seams import Sample, SampleRequest
 
 AWAY_STATUSES = frozenset({502, 503, 504})
@@ -33,7 +33,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
 class EndpointModel:
     """Samples from the bases at `urls` (name to URL) and their adapters.
 
-    A model id is a base's name or `stage@version`; `stages` says which base a stage is on (default `main`).
+    A model id is a base's name or `stage@version`; `stages` says which base a stage's adapters are on (default `main`).
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class EndpointModel:
             return model_id
         stage, separator, _ = model_id.partition("@")
         base = self._stages.get(stage, "main")
-        if not separator or stage not in (*STAGES, *self._stages) or base not in self._urls:
+        if not separator or stage not in (*STAGES, COMBINED, *self._stages) or base not in self._urls:
             raise EndpointError(f"'{model_id}' is no model id; give one of the bases {sorted(self._urls)} or stage@version")
         return base
 

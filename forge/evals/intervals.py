@@ -13,8 +13,11 @@ Z95 = 1.959963984540054
 """97.5 % quantile of the normal distribution."""
 
 
-def wilson(successes: int, trials: int) -> Interval:
-    """Wilson's score interval of a proportion (JASA 22, 1927); without trials it is all of [0, 1]."""
+def wilson(successes: float, trials: int) -> Interval:
+    """Wilson's score interval of a proportion (JASA 22, 1927); without trials it is all of [0, 1].
+
+    `successes` is no whole number where each trial is itself a share.
+    """
     if not 0 <= successes <= trials:
         raise ValueError(f"{successes} successes in {trials} trials")
     if trials == 0:

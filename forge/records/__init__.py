@@ -8,7 +8,7 @@ content-addressed and a run compared with another. `forge.store` derives the Par
 """
 
 from forge.records.agent import AdapterRef, Outcome, Result, Trajectory, Turn, Verdict
-from forge.records.base import STAGES, FileEdit, Keyed, Message, Record, Role
+from forge.records.base import COMBINED, STAGES, FileEdit, Keyed, Message, Record, Role
 from forge.records.history import Commit, CommitSummary, Drop, FileChange, Lineage, PathChange, Symbol
 from forge.records.reports import Interval, RoundReport, StepReport
 from forge.records.rounds import Allocation, Decision, RoundKind, RoundPlan, Spent
@@ -17,6 +17,7 @@ from forge.records.sandbox import CommandResult, Environment, EnvironmentSpec, L
 from forge.records.tasks import Attachment, Instance, Proof, Side, Task, Twin
 
 __all__ = [
+    "COMBINED",
     "STAGES",
     "AdapterRef",
     "Allocation",

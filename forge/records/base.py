@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict
 STAGES = ("analysis", "relevance", "planning", "generation", "review")
 """The stages in the order in which the agent runs them."""
 
+COMBINED = "combined"
+"""What stands in the place of a stage's name for an adapter that serves all stages."""
+
 Role = Literal["system", "user", "assistant"]
 
 

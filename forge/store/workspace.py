@@ -25,7 +25,18 @@ from forge.store import atomic
 SCHEMA = 1
 """Version of the layout; a workspace of another version is refused, never converted in place."""
 
-MAY_CHANGE = ("ray", "serve", "sandbox", "workspace", "align", "rounds.limit", "rounds.budget", "rounds.bootstrap_solves", "rounds.best_of")
+MAY_CHANGE = (
+    "ablation",
+    "align",
+    "ray",
+    "serve",
+    "sandbox",
+    "workspace",
+    "rounds.limit",
+    "rounds.budget",
+    "rounds.bootstrap_solves",
+    "rounds.best_of",
+)
 """Keys of the configuration that may differ from one start in a workspace to the next."""
 OF_ENDPOINTS = frozenset({"gguf", "solves"})
 """Folders that an endpoint makes, also where no run has made a workspace yet."""

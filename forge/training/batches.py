@@ -6,8 +6,16 @@ grouping 11 %, this one 4 % (means of ten passes).
 
 from __future__ import annotations
 
+import itertools
+import math
 import random
+import sys
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from forge.seams import TrainJob
+
+T = TypeVar("T")
 
 
 class LengthBatches:
@@ -40,3 +48,35 @@ class LengthBatches:
         choice.shuffle(batches)
         yield from (index for batch in batches for index in batch)
         yield from left_out
+
+
+def steps_of(job: TrainJob, rows: int) -> int:
+    """Optimizer steps that a job takes over so many rows, when nothing stops it early."""
+    return max(1, min(math.ceil(math.ceil(rows / job.batch_size) * job.epochs), job.max_steps or sys.maxsize))
+
+
+def taken(lengths: Sequence[int], batch_size: int, seed: int, steps: int) -> list[list[int]]:
+    """Row numbers of each of the first `steps` batches, pass after pass, as training takes them."""
+    sampler = LengthBatches(lengths, batch_size, seed)
+    found: list[list[int]] = []
+    passes = 0
+    while len(found) < steps:
+        sampler.set_epoch(passes)
+        order = list(sampler)
+        found += [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
+        passes += 1
+    return found[:steps]
+
+
+def interleaved(parts: Sequence[Sequence[T]]) -> list[T]:
+    """All items of all parts: those of each part in their own order, spread evenly from the beginning to the end."""
+    placed = [((at + 0.5) / len(part), number, item) for number, part in enumerate(parts) for at, item in enumerate(part)]
+    return [item for _, _, item in sorted(placed, key=lambda entry: entry[:2])]
+
+
+def split(batch: Sequence[T], times: int) -> list[Sequence[T]]:
+    """A batch in `times` parts of nearly equal size, none of them empty; raises `ValueError` when it has fewer items."""
+    if len(batch) < times:
+        raise ValueError(f"{len(batch)} items do not make {times} parts")
+    cuts = [round(part * len(batch) / times) for part in range(times + 1)]
+    return [batch[start:end] for start, end in itertools.pairwise(cuts)]

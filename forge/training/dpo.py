@@ -66,7 +66,7 @@ class _Trainer(DPOTrainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthBatches:
         data = train_dataset or self.train_dataset
         lengths = [len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in data]
-        return LengthBatches(lengths, self._train_batch_size, self.args.seed)
+        return LengthBatches(lengths, self._train_batch_size * self.args.gradient_accumulation_steps, self.args.seed)
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Write none: the manifest of the adapter store says more."""

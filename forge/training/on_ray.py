@@ -171,18 +171,26 @@ def train_all(
 
 def sweep_all(jobs: Sequence[TrainJob], config: TrainingConfig, folder: Path, progress: Listener = silent) -> list[list[Trial]]:
     """The trials of each job, best first, on the worker's resources; studies are kept in `folder`, so that a sweep goes on."""
+    return [_alone(_sweep, config, progress, job, config, folder / f"{Path(job.output).name}.db") for job in jobs]
+
+
+def losses_at(job: TrainJob, rates: Sequence[float], config: TrainingConfig, progress: Listener = silent) -> list[float]:
+    """`forge.training.rates.losses_at` on the worker's resources."""
+    found: list[float] = _alone(_losses_at, config, progress, job, list(rates), config)
+    return found
+
+
+def _alone(function: Callable[..., Any], config: TrainingConfig, progress: Listener, *arguments: Any) -> Any:
+    """What a function comes to in a task of its own; its last argument is where it leaves word meanwhile."""
     news = ray.remote(_News).options(num_cpus=0).remote()
-    options = {"num_cpus": 0.5, "num_gpus": config.gpus, "runtime_env": {"env_vars": RUN_ENV}}
-    found: list[list[Trial]] = []
-    for job in jobs:
-        file = folder / f"{Path(job.output).name}.db"
-        task = ray.remote(_sweep).options(**options).remote(job, config, file, news)
+    task = ray.remote(function).options(num_cpus=0.5, num_gpus=config.gpus, runtime_env={"env_vars": RUN_ENV}).remote(*arguments, news)
+    try:
         while not ray.wait([task], timeout=POLL_S)[0]:
             for note in ray.get(news.take.remote()):
                 progress(note)
-        found.append(ray.get(task))
-    ray.kill(news)
-    return found
+        return ray.get(task)
+    finally:
+        ray.kill(news)
 
 
 class _News:
@@ -200,10 +208,7 @@ class _News:
 
 
 def _sweep(job: TrainJob, config: TrainingConfig, file: Path, news: Any) -> list[Trial]:
-    torch = importlib.import_module("torch")
-    if not config.gpus:
-        torch.set_num_threads(config.threads)
-        torch.set_flush_denormal(True)
+    _use_threads(config)
 
     def tell(done: int, step: int, losses: Sequence[float]) -> None:
         if step % 5 == 0:
@@ -211,6 +216,24 @@ def _sweep(job: TrainJob, config: TrainingConfig, file: Path, news: Any) -> list
 
     found: list[Trial] = importlib.import_module("forge.training.sweep").sweep(job, config.sweep, file, tell)
     return found
+
+
+def _losses_at(job: TrainJob, rates: Sequence[float], config: TrainingConfig, news: Any) -> list[float]:
+    _use_threads(config)
+
+    def tell(step: int, losses: Sequence[float]) -> None:
+        if step % 5 == 0:
+            news.tell.remote(TrainProgress(stage=job.stage, step=step, loss=min(losses)))
+
+    found: list[float] = importlib.import_module("forge.training.rates").losses_at(job, rates, tell)
+    return found
+
+
+def _use_threads(config: TrainingConfig) -> None:
+    torch = importlib.import_module("torch")
+    if not config.gpus:
+        torch.set_num_threads(config.threads)
+        torch.set_flush_denormal(True)
 
 
 def _train_loop(config: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from forge.training.batches import LengthBatches
+from forge.training.batches import taken
 from forge.training.rows import IGNORED, EncodedRow, RowSet
 from forge.training.run import LINEARS, WARMUP
 
@@ -44,10 +44,17 @@ class Schedule:
 
 
 def train_side_by_side(
-    model: Any, data: RowSet, settings: Sequence[Setting], schedule: Schedule, tell: Callable[[int, Losses], None] = lambda *_: None
+    model: Any,
+    data: RowSet,
+    settings: Sequence[Setting],
+    schedule: Schedule,
+    tell: Callable[[int, Losses], None] = lambda *_: None,
+    *,
+    judges: Sequence[Sequence[EncodedRow]] = (),
 ) -> Losses:
     """The held-out loss of each setting after the last step, or the training loss of the last steps where nothing is held back.
 
+    Where the rows held back are given in groups, as `judges`, it is the mean of the groups' losses, however many rows each has.
     `model` is a bare causal LM with frozen weights, and is one again afterwards. `tell` gets step and training losses.
     """
     with _packed(model, settings, schedule) as groups:
@@ -56,7 +63,7 @@ def train_side_by_side(
         )
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, schedule.steps))
         recent: list[Losses] = []
-        for step, batch in enumerate(_batches(data.train, schedule), 1):
+        for step, batch in enumerate(_batches(data, schedule), 1):
             losses = _losses(model, batch, len(settings))
             optimizer.zero_grad(set_to_none=True)
             torch.stack(losses).sum().backward()
@@ -69,7 +76,8 @@ def train_side_by_side(
             tell(step, recent[-1])
         if not data.heldout:
             return [sum(column) / len(column) for column in zip(*recent, strict=True)]
-        return _heldout(model, data.heldout, len(settings), schedule.batch_size)
+        found = [_heldout(model, group, len(settings), schedule.batch_size) for group in judges or [data.heldout]]
+        return [sum(column) / len(column) for column in zip(*found, strict=True)]
 
 
 class _Packed(nn.Module):
@@ -138,18 +146,11 @@ def _heldout(model: Any, rows: Sequence[EncodedRow], adapters: int, batch_size: 
     return [sum(column) / len(column) for column in zip(*found, strict=True)]
 
 
-def _batches(rows: Sequence[EncodedRow], schedule: Schedule) -> Iterator[list[EncodedRow]]:
-    """As many batches as there are steps, pass after pass."""
-    sampler = LengthBatches([len(row) for row in rows], min(schedule.batch_size, len(rows)), schedule.seed)
-    done = 0
-    while True:
-        sampler.set_epoch(done)
-        order = list(sampler)
-        for at in range(0, len(order), schedule.batch_size):
-            if done == schedule.steps:
-                return
-            yield [rows[index] for index in order[at : at + schedule.batch_size]]
-            done += 1
+def _batches(data: RowSet, schedule: Schedule) -> Iterator[list[EncodedRow]]:
+    """As many batches as there are steps: the given ones, or pass after pass."""
+    batch_size = min(schedule.batch_size, len(data.train))
+    for batch in data.batches or taken(data.lengths(), batch_size, schedule.seed, schedule.steps):
+        yield [data.train[index] for index in batch]
 
 
 def _rate(step: int, steps: int) -> float:

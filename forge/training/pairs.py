@@ -10,7 +10,9 @@ from typing import Any
 
 from forge.errors import TrainingError
 from forge.records import Preference
+from forge.seams import TrainJob
 from forge.training import rows
+from forge.training.batches import steps_of, taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,14 @@ class PairSet:
     def lengths(self) -> list[int]:
         """Tokens that each training pair puts through the model: the prompt twice, and both answers."""
         return [2 * len(pair.prompt_ids) + len(pair.chosen_ids) + len(pair.rejected_ids) for pair in self.train]
+
+    def answer_lengths(self) -> list[int]:
+        """Tokens of each training pair that the loss sees: both answers."""
+        return [len(pair.chosen_ids) + len(pair.rejected_ids) for pair in self.train]
+
+    def schedule(self, job: TrainJob) -> Sequence[Sequence[int]]:
+        """Numbers of the training pairs in every batch of the job, in order."""
+        return taken([len(pair) for pair in self.train], job.batch_size, job.seed, steps_of(job, len(self.train)))
 
     def canaries(self, count: int) -> list[rows.Pair]:
         """Prompts and better answers of the first pairs, held-back ones where there are such."""

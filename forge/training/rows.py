@@ -14,6 +14,8 @@ from typing import Any
 
 from forge.errors import TrainingError
 from forge.records import Example, Lineage, Message
+from forge.seams import TrainJob
+from forge.training.batches import steps_of, taken
 
 IGNORED = -100
 """Label of a position that the loss leaves out (PyTorch's `ignore_index`)."""
@@ -45,16 +47,29 @@ class RowSet:
     train: tuple[EncodedRow, ...]
     heldout: tuple[EncodedRow, ...]
     truncated: int
+    batches: tuple[tuple[int, ...], ...] | None = None
+    """Numbers of the training rows in each batch, where these are given and not drawn."""
 
     @property
     def sha256(self) -> str:
-        """Hex SHA-256 of all ids and masks, in order."""
-        body = [[(row.answer_start, row.ids) for row in part] for part in (self.train, self.heldout)]
+        """Hex SHA-256 of all ids and masks, in order, and of the batches where they are given."""
+        body: list[Any] = [[(row.answer_start, row.ids) for row in part] for part in (self.train, self.heldout)]
+        body += [self.batches] if self.batches is not None else []
         return hashlib.sha256(json.dumps(body).encode()).hexdigest()
 
     def lengths(self) -> list[int]:
         """Tokens of each training row."""
         return [len(row) for row in self.train]
+
+    def answer_lengths(self) -> list[int]:
+        """Tokens of each training row that the loss sees."""
+        return [len(row) - row.answer_start for row in self.train]
+
+    def schedule(self, job: TrainJob) -> Sequence[Sequence[int]]:
+        """Numbers of the training rows in every batch of the job, in order."""
+        if self.batches is not None:
+            return self.batches
+        return taken(self.lengths(), job.batch_size, job.seed, steps_of(job, len(self.train)))
 
     def canaries(self, count: int) -> list[Pair]:
         """Prompts and answers of the first rows, held-back ones where there are such."""

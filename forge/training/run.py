@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -86,6 +85,12 @@ class Rows(Protocol):
 
     def lengths(self) -> list[int]:
         """Tokens of each training row."""
+
+    def answer_lengths(self) -> list[int]:
+        """Tokens of each training row that the loss sees."""
+
+    def schedule(self, job: TrainJob) -> Sequence[Sequence[int]]:
+        """Numbers of the training rows in every batch of the job, in order, when nothing stops it early."""
 
     def canaries(self, count: int) -> list[Pair]:
         """Prompts and answers to check an endpoint with."""
@@ -183,8 +188,9 @@ def dataset_order(rows: Sequence[Any]) -> list[Any]:
 def _run(
     job: TrainJob, backend: Backend, method: Method, model: Any, tokenizer: Any, data: Rows, micro: int, listen: Listener
 ) -> tuple[Trainer, dict[str, float]]:
-    steps_per_epoch = math.ceil(len(data.train) / job.batch_size)
-    steps = max(1, min(math.ceil(steps_per_epoch * job.epochs), job.max_steps or sys.maxsize))
+    batches = data.schedule(job)
+    steps = len(batches)
+    steps_per_epoch = steps if job.together else math.ceil(len(data.train) / job.batch_size)
     work = artefact.work_folder(job)
     evaluates = bool(data.heldout)
     rows, times = micro_batches(job.batch_size, micro)
@@ -210,7 +216,7 @@ def _run(
         if isinstance(error, OSError) or any(words in str(error) for words in _FULL):
             raise TrainingError(f"cannot keep a checkpoint of {job.stage} in {work}: {error}; free space and run it again") from error
         raise
-    return trainer, _metrics(trainer, data) | method.metrics(trainer.state.log_history)
+    return trainer, _metrics(trainer, data, batches) | method.metrics(trainer.state.log_history)
 
 
 def _averaged(trainer: Trainer, model: Any, earlier: Path, weight: float, metrics: dict[str, float]) -> dict[str, float]:
@@ -251,19 +257,23 @@ def _settings(job: TrainJob, work: Path, steps: int, span: int, evaluates: bool)
     }
 
 
-def _metrics(trainer: Trainer, data: Rows) -> dict[str, float]:
+def _metrics(trainer: Trainer, data: Rows, batches: Sequence[Sequence[int]]) -> dict[str, float]:
     history = trainer.state.log_history
     seconds = next((entry["train_runtime"] for entry in reversed(history) if "train_runtime" in entry), 0.0)
     trained = [entry for entry in history if "loss" in entry]
     evaluated = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
-    epochs = float(trainer.state.epoch or 0.0)
+    rows = [row for batch in batches[: trainer.state.global_step] for row in batch]
+    lengths, answers = data.lengths(), data.answer_lengths()
     metrics = {
         "train_loss": trained[-1]["loss"],
         "first_train_loss": trained[0]["loss"],
-        "epochs": epochs,
+        "epochs": float(trainer.state.epoch or 0.0),
         "steps": float(trainer.state.global_step),
         "train_seconds": seconds,
-        "tokens": epochs * sum(data.lengths()),
+        "rows": float(len(rows)),
+        "distinct_rows": float(len(set(rows))),
+        "tokens": float(sum(lengths[row] for row in rows)),
+        "answer_tokens": float(sum(answers[row] for row in rows)),
     }
     metrics["tokens_per_s"] = metrics["tokens"] / seconds if seconds else 0.0
     if evaluated:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
+from torch.utils.data import DataLoader
 from transformers import Trainer
 from trl import SFTConfig, SFTTrainer
 
+from forge.errors import TrainingError
 from forge.seams import TrainJob
 from forge.store.parquet import read_examples
-from forge.training import rows
-from forge.training.batches import LengthBatches
+from forge.training import rows, together
+from forge.training.batches import LengthBatches, split
 from forge.training.run import Backend, dataset_order
 from forge.training.tail import AnswerTail
 
@@ -24,7 +26,9 @@ class Sft:
     sequences = 1
 
     def rows(self, job: TrainJob, tokenizer: Any) -> rows.RowSet:
-        """The examples of `job.rows`, a share of their lineages held back unless `job.eval_rows` are given."""
+        """The examples of `job.rows`, a share of their lineages held back unless `job.eval_rows` are given; or those of other jobs."""
+        if job.together:
+            return together.joined(job, together.parts(job, tokenizer))
         held_back = read_examples(Path(job.eval_rows)) if job.eval_rows else None
         examples = read_examples(Path(job.rows))
         return rows.encode_all(examples, held_back, tokenizer, max_tokens=job.max_tokens, eval_fraction=job.eval_fraction)
@@ -42,6 +46,7 @@ class Sft:
             callbacks=parts["callbacks"],
         )
         trainer.tail = backend.tail(parts["model"])
+        trainer.given = data.batches
         return trainer
 
     def metrics(self, history: Sequence[dict[str, float]]) -> dict[str, float]:  # noqa: ARG002
@@ -53,6 +58,8 @@ class _Trainer(SFTTrainer):
     """TRL's trainer with batches of equal length and a short last layer, without a model card at every checkpoint."""
 
     tail: AnswerTail | None = None
+    given: Sequence[Sequence[int]] | None = None
+    """The batches of the one pass that is made, where they are not drawn."""
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train with the short last layer in place, which is gone afterwards."""
@@ -74,12 +81,45 @@ class _Trainer(SFTTrainer):
         finally:
             self.tail.select(None)
 
+    def get_train_dataloader(self) -> Any:
+        """TRL's, or one over the given batches."""
+        if self.given is None:
+            return super().get_train_dataloader()
+        loader: Any = DataLoader(self.train_dataset, batch_sampler=_Given(self.given, self._accumulated), collate_fn=self.data_collator)
+        return self.accelerator.prepare(loader)
+
+    @property
+    def _accumulated(self) -> int:
+        return int(self.args.gradient_accumulation_steps)
+
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthBatches:
         lengths = [len(ids) for ids in (train_dataset or self.train_dataset)["input_ids"]]
-        return LengthBatches(lengths, self._train_batch_size, self.args.seed)
+        # Whole batches, however much of one is computed on at once: the order is the same on every card.
+        return LengthBatches(lengths, self._train_batch_size * self._accumulated, self.args.seed)
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Write none: the manifest of the adapter store says more."""
+
+
+class _Given:
+    """A batch sampler over batches of any size, each in `times` parts whose gradients are accumulated."""
+
+    drop_last = False
+
+    def __init__(self, batches: Sequence[Sequence[int]], times: int) -> None:
+        shortest, self.batch_size = min(map(len, batches)), max(map(len, batches))
+        if shortest < times:
+            raise TrainingError(
+                f"the card holds 1/{times} of a batch at once, but one batch has {shortest} rows, which cannot be cut so small; "
+                "lower training.batch_size or stages.*.batch_size"
+            )
+        self._parts = [list(part) for batch in batches for part in split(batch, times)]
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self._parts)
 
 
 def _dataset(encoded: Sequence[rows.EncodedRow], max_tokens: int) -> Dataset:

@@ -160,13 +160,14 @@ def test_a_stage_is_asked_at_the_base_it_is_trained_on() -> None:
         app.add_routes([web.post("/forge/sample", sample), web.post("/small/forge/sample", sample)])
         async with TestServer(app) as running:
             root = str(running.make_url("/")).rstrip("/")
-            model = EndpointModel({"main": root, "small": f"{root}/small"}, stages={"review": "small"})
+            model = EndpointModel({"main": root, "small": f"{root}/small"}, stages={"review": "small", "combined": "small"})
             await model.sample(requests(1, "review@r1-aa"))
             await model.sample(requests(1, "planning@r1-aa"))
+            await model.sample(requests(1, "combined@r0-aa"))
             await model.close()
         return seen
 
-    assert asyncio.run(run()) == ["/small/forge/sample", "/forge/sample"]
+    assert asyncio.run(run()) == ["/small/forge/sample", "/forge/sample", "/small/forge/sample"]
 
 
 def test_models_lists_what_the_server_knows() -> None:

@@ -162,6 +162,7 @@ def test_our_own_code_is_imported_at_the_top() -> None:
         "jobs/cli.py",
         "jobs/mine_cli.py",
         "jobs/train_cli.py",
+        "jobs/ablate_cli.py",
         "jobs/endpoint_cli.py",
         "jobs/solve_cli.py",
         "jobs/evaluate_cli.py",
