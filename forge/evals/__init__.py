@@ -9,7 +9,7 @@
     cost.py           tokens and seconds for each solved task
     summary.py        `RunSummary`, everything that a report says; headline.py  the same in one sentence
     report.py         the summary as report.json and as one self-contained page
-    ablation.py       ways to train compared: shares, corrected tests, a verdict; ablation_page.py its table and page
+    ablation.py       ways to train compared: shares, corrected tests, a verdict; page_ablation.py its table and page
     page.py  page_*.py, stories.py  the page and its sections; plots.py, plots_judge.py, svg.py  their drawings
     suites/           public coding suites: rows, problems, exams, scores
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from forge.evals.ablation import Ablation, Arm, Contrast, Share, Trained
 from forge.evals.page_parts import duration
-from forge.evals.plots import LABELS, percent
+from forge.evals.plots import LABELS
+from forge.evals.svg import percent
 from forge.observe import html
 from forge.store import atomic
 
