@@ -69,6 +69,13 @@ class BoxGrader:
         return verdict.model_copy(update={"flags": flags})
 
     async def _sit(self, task: Task, edits: Sequence[FileEdit], tree: Path) -> Verdict:
+        """One verdict. A run that was killed is held once more: whoever kills processes on this machine says nothing about the patch."""
+        exam, run = await self._hold(task, edits, tree)
+        if run.killed:
+            exam, run = await self._hold(task, edits, tree)
+        return judge(exam, run)
+
+    async def _hold(self, task: Task, edits: Sequence[FileEdit], tree: Path) -> tuple[Exam, TestRun]:
         exam = make_exam(task, edits, look_into(tree), self._chance)
         environment = self._environments(task.environment)
         box = await self._provider.open(tree, limits=self._limits, run_id=self._run_id, environment=environment)
@@ -77,7 +84,7 @@ class BoxGrader:
             run = await box.run_tests(exam.ids)
         finally:
             await box.close()
-        return judge(exam, run)
+        return exam, run
 
 
 class Exam(Record):

@@ -28,6 +28,8 @@ class TestRun(Record):
     lines: dict[str, int] = {}
     """For each failed id the line of its test file at which it failed, where it came from there."""
     seconds: float = 0.0
+    killed: bool = False
+    """SIGKILL ended the run, and none of the box's limits sent it: the code itself, or somebody outside (a host without memory)."""
 
 
 class Limits(Record):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +22,7 @@ from .wire import Channel, ClosedError, Message
 
 EVENT_BYTES = 8 * 2**20
 """What a test run may write in all: pytest's own output and the events."""
+KILLED = 128 + signal.SIGKILL
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class Box:
             verdict |= {"complete": False, "reason": f"the run went over its {ended.breach} limit"}
         elif not verdict["complete"] and (said := _last_line(ended, pipes)):
             verdict["reason"] += f": {said}"
-        return verdict | {"seconds": ended.seconds}
+        return verdict | {"seconds": ended.seconds, "killed": ended.status == KILLED and not ended.breach}
 
     def _within(self, request: Message) -> Bounds:
         seconds = request.get("timeout_s")

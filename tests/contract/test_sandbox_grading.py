@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from forge.errors import EnvironmentLackError, SandboxError
 from forge.fakes.sandbox import FakeProvider
 from forge.records import FileEdit, Limits, Task, Verdict
-from forge.seams import SandboxProvider
+from forge.seams import Sandbox, SandboxProvider
 from sandboxes import pick as picking
 from sandboxes.confined import ConfinedProvider
 from sandboxes.grading import BoxGrader, make_exam, verdict_key
@@ -133,6 +133,36 @@ def test_source_that_ends_the_run_early_does_not_pass(tree: Path, task: Task, na
     verdict = asyncio.run(attempt())
     assert not verdict.passed
     assert verdict.reason
+
+
+KILLER = FileEdit(path="pkg/__init__.py", content="import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+
+
+@pytest.mark.parametrize("kills", [1, 2])
+@pytest.mark.parametrize("name", ["bubblewrap", "confined"])
+def test_a_run_that_somebody_kills_is_held_once_more(tree: Path, task: Task, name: str, kills: int) -> None:
+    _need(name)
+    provider: SandboxProvider = LocalProvider() if name == "bubblewrap" else ConfinedProvider()
+    opened = 0
+    really_open = provider.open
+
+    async def open_and_kill(*args: Any, **named: Any) -> Sandbox:
+        nonlocal opened
+        box, opened = await really_open(*args, **named), opened + 1
+        if opened <= kills:
+            await box.write([KILLER])
+        return box
+
+    async def attempt() -> Verdict:
+        try:
+            provider.open = open_and_kill  # type: ignore[method-assign]
+            return await BoxGrader(provider, lambda _: tree, Limits(), "killed").grade(task, [GOLD])
+        finally:
+            await provider.close()
+
+    verdict = asyncio.run(attempt())
+    assert (verdict.passed, opened) == (kills == 1, 2), verdict.reason
+    assert verdict.passed or "status 137" in verdict.reason
 
 
 def test_a_box_that_cannot_be_made_is_an_infrastructure_error(tree: Path, task: Task) -> None:
