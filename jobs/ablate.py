@@ -37,10 +37,11 @@ def run(config: ForgeConfig) -> None:
     ray.init(logging_level="ERROR", log_to_driver=False, ignore_reinit_error=True)
     progress = Progress(to_stream(sys.stdout), every_s=float(os.environ.get("FORGE_PROGRESS_S", "5")))
     with Workspace.open(config.workspace_path) as workspace:
-        workspace.bind(config.model_dump(mode="json"), may_change=TRAINS)
+        settings, defaults = config.model_dump(mode="json"), ForgeConfig().model_dump(mode="json")
+        workspace.bind(settings, may_change=TRAINS, defaults=defaults)
         rows = rows_of(config, workspace)
         with Workspace.open(workspace.root / FOLDER / rows.name) as results:
-            again = results.bind(config.model_dump(mode="json"), may_change=AGAIN)
+            again = results.bind(settings, may_change=AGAIN, defaults=defaults)
             progress.say(f"  ablation of {rows.name} in {results.root}{' (goes on from what is there)' if again else ''}")
             arms = Arms(config, workspace, results, progress, rows)
             try:

@@ -43,7 +43,7 @@ def run(config: ForgeConfig) -> None:
     ray.init(logging_level="ERROR", log_to_driver=False, ignore_reinit_error=True)
     progress = Progress(to_stream(sys.stdout), every_s=float(os.environ.get("FORGE_PROGRESS_S", "5")))
     with Workspace.open(config.workspace_path) as workspace:
-        again = workspace.bind(config.model_dump(mode="json"))
+        again = workspace.bind(config.model_dump(mode="json"), defaults=ForgeConfig().model_dump(mode="json"))
         progress.say(f"  workspace {workspace.root}{' (goes on from what is there)' if again else ''}")
         loop = Loop(config, workspace, progress)
         try:

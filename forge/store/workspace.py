@@ -122,17 +122,20 @@ class Workspace:
         """Parquet file of one step's trajectories, once its phase is over."""
         return self.round(round_number) / "trajectories" / f"{step}.parquet"
 
-    def bind(self, config: Mapping[str, Any], *, may_change: Collection[str] = MAY_CHANGE) -> bool:
+    def bind(
+        self, config: Mapping[str, Any], *, may_change: Collection[str] = MAY_CHANGE, defaults: Mapping[str, Any] | None = None
+    ) -> bool:
         """Tie the workspace to a configuration; true when it was already tied, that is on a second run.
 
         Sections and keys in `may_change` say how a run is carried out or how far it goes, not what it computes: their newest values are
-        kept. Raises `ConfigError` when any other key differs from the run that the workspace holds.
+        kept. A key that the forge which began the run did not know yet had its value in `defaults`. Raises `ConfigError` when any other
+        key differs from the run that the workspace holds.
         """
         if not self.config.exists():
             atomic.write_text(self.config, yaml.safe_dump(dict(config), sort_keys=False))
             return False
-        before = dict(_flat(yaml.safe_load(self.config.read_text(encoding="utf-8"))))
-        after = dict(_flat(config))
+        stored = dict(_flat(yaml.safe_load(self.config.read_text(encoding="utf-8"))))
+        before, after = dict(_flat(defaults or {})) | stored, dict(_flat(config))
         different = [
             key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key) and not _free(key, may_change)
         ]
@@ -143,7 +146,7 @@ class Workspace:
                 f"{self.root} holds a run with {key}={before.get(key)!r}, now it is {after.get(key)!r}{more}; "
                 "give another folder with workspace=PATH, or delete that one to start anew"
             )
-        if before != after:
+        if stored != after:
             atomic.write_text(self.config, yaml.safe_dump(dict(config), sort_keys=False))
         return True
 

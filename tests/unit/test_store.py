@@ -82,6 +82,16 @@ def test_a_second_run_must_compute_the_same_thing(tmp_path: Path) -> None:
             workspace.bind({"seed": 1, "repos": ("a",), "ray": {"port": 1}})
 
 
+def test_a_key_that_came_later_had_its_default(tmp_path: Path) -> None:
+    now = {"seed": 0, "rounds": {"limit": 2, "share": 0.0}}
+    with Workspace.open(tmp_path / "w") as workspace:
+        workspace.bind({"seed": 0, "rounds": {"limit": 2}})
+        with pytest.raises(ConfigError, match=r"rounds\.share=0\.0, now it is 0\.5"):
+            workspace.bind({"seed": 0, "rounds": {"limit": 2, "share": 0.5}}, defaults={"seed": 9, "rounds": {"limit": 9, "share": 0.0}})
+        assert workspace.bind(now, defaults={"seed": 9, "rounds": {"limit": 9, "share": 0.0}})
+        assert yaml.safe_load(workspace.config.read_text()) == now
+
+
 def test_a_file_that_fails_half_way_is_never_seen(tmp_path: Path) -> None:
     target = tmp_path / "folder" / "file"
     atomic.write_text(target, "old")
