@@ -33,7 +33,7 @@ from rank_bm25 import BM25Okapi
 
 from forge.nano.repository import FIX_MESSAGES, generate
 from forge.records import FileEdit, Symbol, Task
-from forge.rollouts.tree import TaskTree, python_files
+from forge.rollouts.tree import TaskTree, source_files
 from forge.stages.outline import outline_of
 from forge.stages.retrieval import Index
 from forge.stages.statements import CallExample, compose
@@ -156,13 +156,13 @@ def library_steps(tree: Path, way: type[Former] | type[Peer]) -> dict[str, Any]:
     steps: dict[str, Any] = {}
     made: list[Any] = []
     with measured(steps, "cold"):
-        symbols = symbols_in(dict(python_files(tree)))
+        symbols = symbols_in(dict(source_files(tree)))
         made.append(way(symbols))
     with measured(steps, "search"):
         made[0].search(QUERY, CANDIDATES)
     with measured(steps, "one file changed"):
         again = symbols_in({"changed.py": "def changed(x):\n    return x\n"})
-        dict(python_files(tree))
+        dict(source_files(tree))
         made.append(way([*symbols, *again]))
     steps["symbols"] = {"count": len(symbols)}
     steps["memory"] = {"MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}

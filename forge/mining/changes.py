@@ -21,7 +21,8 @@ from forge.stages.mutations import wrong_fixes
 from forge.stages.retrieval import Index
 from forge.stages.stage import Change, Hunk
 from forge.stages.statements import CallExample, compose, examples_in, title_of
-from forge.stages.symbols import is_test_path, symbols_of
+from forge.stages.symbols import foreign, is_test_path, symbols_of
+from forge.stages.tree_symbols import parses, tokens_of
 
 MAX_EXAMPLES = 2
 """Calls that a statement shows, as people show them in issues."""
@@ -42,9 +43,9 @@ def change_of(
     pairs = [(file, before, after) for file in sources for before, after in _touched(file)]
     if any(_outside(file, pairs) for file in sources):
         return Drop(sha=commit.sha, reason="changes outside functions")
-    if all(_same_code(before.source, after.source) for _, before, after in pairs):
+    if all(_same_code(before, after) for _, before, after in pairs):
         return Drop(sha=commit.sha, reason="formatting only")
-    if all(_same_but_for_names(before.source, after.source) for _, before, after in pairs):
+    if all(_same_but_for_names(before, after) for _, before, after in pairs):
         return Drop(sha=commit.sha, reason="renames only")
     touched = tuple(before for _, before, _ in pairs)
     hunks = tuple(hunk for file in sources for hunk in _hunks(file, touched, file.after or ""))
@@ -79,11 +80,17 @@ def _unfit(file: FileChange) -> str | None:
         if text.splitlines() != text.removesuffix("\n").split("\n") and text:
             return "odd line ends"
         names = [symbol.name for symbol in _symbols(file.path, text)]
-        if not names and _tree(text) is None:
+        if not _parses(file.path, text, names):
             return "does not parse"
         if len(names) != len(set(names)):
             return "functions defined twice"
     return None
+
+
+def _parses(path: str, text: str, names: Collection[str]) -> bool:
+    if language := foreign(path):
+        return parses(language, text)
+    return bool(names) or _tree(text) is not None
 
 
 @lru_cache(maxsize=512)
@@ -100,14 +107,19 @@ def _tree(source: str) -> ast.Module | None:
         return None
 
 
-def _same_code(before: str, after: str) -> bool:
-    old, new = _tree(before), _tree(after)
+def _same_code(before: Symbol, after: Symbol) -> bool:
+    if language := foreign(after.path):
+        return tokens_of(language, before.source) == tokens_of(language, after.source)
+    old, new = _tree(before.source), _tree(after.source)
     return old is not None and new is not None and ast.dump(old) == ast.dump(new)
 
 
-def _same_but_for_names(before: str, after: str) -> bool:
-    """Whether renaming local names makes one of the other: that teaches no repair, and the new names cannot be guessed."""
-    old, new = _tree(before), _tree(after)
+def _same_but_for_names(before: Symbol, after: Symbol) -> bool:
+    """Whether renaming local names makes one of the other: that teaches no repair, and the new names cannot be guessed.
+
+    Not looked for in other languages than Python.
+    """
+    old, new = (None, None) if foreign(after.path) else (_tree(before.source), _tree(after.source))
     return old is not None and new is not None and _canonical(old) == _canonical(new)
 
 
@@ -200,7 +212,7 @@ def _wrong(
     file, before, after = chance.choice(pairs)
     path, text = file.old_path or file.path, file.before or ""
     attempts = []
-    for source in wrong_fixes(before.source, after.source, chance, count):
+    for source in wrong_fixes(before.source, after.source, chance, count, foreign(path)):
         lines = text.splitlines(keepends=True)
         lines[before.first_line - 1 : before.last_line] = [source]
         hunks = tuple(hunks_between(path, text, "".join(lines), [symbol for symbol in touched if symbol.path == path]))

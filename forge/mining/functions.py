@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from forge.mining.languages import language_of
 from forge.mining.python_functions import changed_functions
 from forge.mining.row import FunctionChange
 from forge.mining.tree_functions import Trees
 from forge.records import FileChange
+from forge.stages.languages import language_of
 
 
 class Functions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from itertools import chain, zip_longest
 from typing import NamedTuple
 
@@ -12,6 +12,8 @@ from forge.records import Symbol
 from forge.stages.edits import hunks_between
 from forge.stages.retrieval import Index
 from forge.stages.stage import Hunk
+from forge.stages.symbols import foreign
+from forge.stages.tree_symbols import parses, tokens_of
 
 
 def near(touched: Sequence[Symbol], pool: Sequence[Symbol], taken: Collection[str], count: int) -> list[Symbol]:
@@ -39,7 +41,8 @@ def half_done(before: Mapping[str, str], after: Mapping[str, str], touched: Sequ
         if len(found) >= count:
             break
         made = {path: _with(before[path], [place for place in kept if place.path == path]) for path in before}
-        if all(_code(text) is not None for text in made.values()) and any(_code(made[path]) != _code(after[path]) for path in before):
+        codes = {path: _code(path, text) for path, text in made.items()}
+        if None not in codes.values() and any(codes[path] != _code(path, after[path]) for path in before):
             hunks = tuple(hunk for path in sorted(before) for hunk in _hunks(path, before[path], made[path], touched))
             if hunks and all(hunk.symbol and hunk.old for hunk in hunks):
                 found.setdefault(hunks)
@@ -85,8 +88,10 @@ def _hunks(path: str, before: str, made: str, touched: Sequence[Symbol]) -> list
     return hunks_between(path, before, made, [symbol for symbol in touched if symbol.path == path]) if before != made else []
 
 
-def _code(text: str) -> str | None:
+def _code(path: str, text: str) -> Hashable | None:
     """The program without comments and docstrings, `None` when it does not parse."""
+    if language := foreign(path):
+        return tokens_of(language, text) if parses(language, text) else None
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

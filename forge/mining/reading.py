@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from forge.config import MiningConfig
-from forge.mining.languages import language_of
 from forge.mining.quality.contamination import Benchmarks, added_text
 from forge.mining.quality.licences import refused, row_licence
 from forge.mining.quality.mechanical import content_reason, is_generated, is_kept, is_merely, summary_reason
@@ -16,6 +15,7 @@ from forge.mining.row import Row
 from forge.mining.shard import Shard, Survey
 from forge.records import Commit, CommitSummary, Drop, FileChange
 from forge.seams import History
+from forge.stages.languages import language_of
 from forge.stages.symbols import is_test_path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from forge.mining.history import GitHistory
 from forge.records import Commit, Symbol
+from forge.stages.languages import is_shown, spoken
 from forge.stages.symbols import is_test_path, symbols_of
 
 POOL = 400
@@ -23,7 +24,8 @@ class NearSymbols:
         """At most `POOL` symbols of the first parent's tree, nearest paths to the commit's files first, sorted by key."""
         touched = [file.old_path or file.path for file in commit.files]
         entries = self._history.entries(commit.parents[0])
-        sources = [path for path in entries if path.endswith(".py") and not is_test_path(path)]
+        languages = spoken(entries)
+        sources = [path for path in entries if is_shown(path, languages) and not is_test_path(path)]
         found: list[Symbol] = []
         for path in sorted(sources, key=lambda path: (-max(_shared(path, other) for other in touched), path)):
             if len(found) >= POOL:

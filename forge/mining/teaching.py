@@ -11,10 +11,12 @@ from forge.mining.row import Row
 from forge.mining.symbols import NearSymbols
 from forge.records import Commit, Drop, Example
 from forge.stages import REGISTRY
+from forge.stages.grammars import WITH_FUNCTIONS
+from forge.stages.languages import is_shown
 from forge.stages.stage import Change, PromptStyle
 from forge.stages.symbols import is_test_path
 
-NO_PYTHON = "no Python source that was there before"
+NO_SOURCE = "no source that was there before in a language whose functions are known"
 
 
 def examples_of(change: Change, style: PromptStyle = "full") -> Iterator[Example]:
@@ -38,7 +40,7 @@ def taught(rows: Iterable[Row], near: NearSymbols, config: MiningConfig, heldout
 
 
 def commit_of(row: Row) -> Commit:
-    """The commit of a row as the stages look at it: its Python alone, nobody's name, no message that says nothing."""
+    """The commit of a row as the stages look at it: its sources alone, nobody's name, no message that says nothing."""
     return Commit(
         repo=row.repo,
         sha=row.commit,
@@ -47,14 +49,14 @@ def commit_of(row: Row) -> Commit:
         author_email="",
         authored_at=row.authored_at,
         message="" if row.poor else row.message,
-        files=tuple(file for file in row.files if file.path.endswith(".py")),
+        files=tuple(file for file in row.files if is_shown(file.path, WITH_FUNCTIONS)),
     )
 
 
 def _change(row: Row, near: NearSymbols, config: MiningConfig, heldout: Collection[str]) -> Change | Drop:
     commit = commit_of(row)
     if not any(file.before is not None and not is_test_path(file.path) for file in commit.files):
-        return Drop(sha=row.commit, reason=NO_PYTHON)
+        return Drop(sha=row.commit, reason=NO_SOURCE)
     asked = row.instruction if row.instruction_by == "teacher" else ""
     try:
         change = change_of(commit, partial(near.of, commit), config, heldout, asked=asked)

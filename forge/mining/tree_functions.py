@@ -1,8 +1,4 @@
-"""Which functions a file's change touches, by tree-sitter: sources that do not parse give what can be made out.
-
-Python's are named and cut as `forge.stages.symbols` does it: top-level functions and methods of top-level classes, decorators
-included. Elsewhere a function is known by the names around it, and one inside another belongs to that.
-"""
+"""Which functions a file's change touches, by tree-sitter: sources that do not parse give what can be made out."""
 
 from __future__ import annotations
 
@@ -13,16 +9,15 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from tree_sitter import Node, Point, QueryCursor, Tree
+from tree_sitter import Point, QueryCursor, Tree
 
-from forge.mining.grammars import Grammar, grammar
 from forge.mining.python_functions import Change
 from forge.records import FileChange
+from forge.stages.grammars import Grammar, grammar
+from forge.stages.nodes import lines_of, name_of, whole
 
 _HUNK = re.compile(r"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@", re.MULTILINE)
 _NEWLINE = 10
-_PYTHON_PARENTS = frozenset({"module", "block", "class_definition", "decorated_definition", "ERROR"})
-_FUNCTION_LIKE = re.compile("function|method|lambda|arrow|closure")
 _LAST_LINE = 2**31 - 2
 REMEMBERED = 256
 """Files whose last version is kept, parsed: newest first, it is the one that the next older commit has made of it."""
@@ -112,8 +107,8 @@ class _Version:
             assert self.tree is not None
             nodes = cursor.captures(self.tree.root_node).get("function", [])
             for node in sorted(nodes, key=lambda node: node.start_byte):
-                if name := _name(node, self._known, self.language):
-                    found.setdefault(name, _text(self.source, _whole(node)))
+                if name := name_of(node, self._known, self.language):
+                    found.setdefault(name, lines_of(self.source, whole(node)))
         return found
 
 
@@ -209,57 +204,3 @@ def _near(places: Iterable[tuple[int, int]]) -> Lines:
         else:
             lines.append((first, last))
     return lines
-
-
-def _whole(node: Node) -> Node:
-    """The function with its decorators."""
-    return node.parent if node.parent and node.parent.type == "decorated_definition" else node
-
-
-def _name(node: Node, known: Grammar, language: str) -> str:
-    """The qualified name of a function; empty for one inside another, and where Python's symbols would not name it."""
-    own = _own_name(node)
-    names, parent = [own] if own else [], node.parent
-    while parent is not None and own:
-        if language == "python" and parent.type not in _PYTHON_PARENTS:
-            return ""
-        if parent.type in known.owners:
-            names.insert(0, _own_name(parent))
-        elif _FUNCTION_LIKE.search(parent.type) and parent.type != "decorated_definition":
-            return ""
-        parent = parent.parent
-    return "" if language == "python" and len(names) > 2 else ".".join(name for name in names if name)
-
-
-def _own_name(node: Node) -> str:
-    for field in ("name", "declarator", "type"):
-        named = node.child_by_field_name(field)
-        while named is not None and (inner := named.child_by_field_name("declarator")):
-            named = inner
-        if named is not None and named.text is not None:
-            return _receiver(node) + named.text.decode("utf-8", "replace")
-    return ""
-
-
-def _receiver(node: Node) -> str:
-    """The type that a Go method belongs to."""
-    receiver = node.child_by_field_name("receiver")
-    if receiver is None or receiver.text is None:
-        return ""
-    return receiver.text.decode("utf-8", "replace").strip("()").split()[-1].lstrip("*").partition("[")[0] + "."
-
-
-def _text(source: bytes, node: Node) -> str:
-    """Whole lines, from that of the function's first token to the end of its last one that is no comment."""
-    first = source.rfind(b"\n", 0, node.start_byte) + 1
-    end = source.find(b"\n", _end(node))
-    return source[first : len(source) if end < 0 else end + 1].decode("utf-8", "replace")
-
-
-def _end(node: Node) -> int:
-    """Where a function ends: comments behind its last statement belong to what follows, unless a bracket closes after them."""
-    children = node.named_children
-    if not children or node.end_byte > children[-1].end_byte:
-        return node.end_byte
-    parts = [part for part in children if part.type != "comment"]
-    return _end(parts[-1]) if parts else node.end_byte

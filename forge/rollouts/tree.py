@@ -1,4 +1,4 @@
-"""What the agent can see of a task's work tree: its Python files, their symbols, and which tests import what."""
+"""What the agent can see of a task's work tree: its source files, their symbols, and which tests import what."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from forge.records import FileEdit, Task
+from forge.stages.languages import is_shown, language_of, spoken
 from forge.stages.outline import Outline, from_bytes, key_of, outline_of, to_bytes, uncollected
 from forge.stages.outlining import outlines
 from forge.stages.retrieval import Index
@@ -21,7 +22,9 @@ CACHED = 2_000_000
 
 
 class TaskTree:
-    """The Python files of `folder` with a task's `setup` over them; `hidden` paths are not offered by retrieval.
+    """The source files of `folder`, in the languages that it is written in, with a task's `setup` over them.
+
+    Retrieval does not offer `hidden` paths.
 
     `kept` says that many tasks are on this folder, so that its files stay in memory, and what retrieval knows of each of them.
     Without it a large tree is remembered in `cache`, if there is one: of the next that is nearly the same only the changes are read.
@@ -29,11 +32,12 @@ class TaskTree:
 
     def __init__(self, folder: Path, task: Task, hidden: Collection[str] = (), *, kept: bool = True, cache: Cache | None = None) -> None:
         self.task = task
-        self.files = dict(_kept_files(folder) if kept else python_files(folder))
+        self.files = dict(_kept_files(folder) if kept else source_files(folder))
+        languages = spoken(self.files)
         for edit in task.setup:
             if edit.content is None:
                 self.files.pop(edit.path, None)
-            elif edit.path.endswith(".py"):
+            elif is_shown(edit.path, languages):
                 self.files[edit.path] = edit.content
         offered = [(path, self.files[path]) for path in sorted(self.files) if not is_test_path(path) and path not in hidden]
         found = [_kept_outline(*file) for file in offered] if kept else _outlines(offered, cache)
@@ -42,7 +46,7 @@ class TaskTree:
     def tests_of(self, paths: Collection[str], limit: int) -> list[str]:
         """Visible test files that import one of these modules, at most `limit`."""
         modules = [re.compile(rf"\b{re.escape(module_of(path))}\b") for path in paths]
-        tests = [p for p in sorted(self.files) if is_test_path(p) and "def test" in self.files[p]]
+        tests = [p for p in sorted(self.files) if p.endswith(".py") and is_test_path(p) and "def test" in self.files[p]]
         return [p for p in tests if any(m.search(self.files[p]) for m in modules)][:limit]
 
     def patch(self, edits: Collection[FileEdit]) -> str:
@@ -65,15 +69,17 @@ def module_of(path: str) -> str:
 @lru_cache(maxsize=64)
 def _kept_files(folder: Path) -> tuple[tuple[str, str], ...]:
     # A tree's folder is content-addressed and never changes.
-    return python_files(folder)
+    return source_files(folder)
 
 
-def python_files(folder: Path) -> tuple[tuple[str, str], ...]:
-    """Path and text of the Python files of a folder that can be read."""
+def source_files(folder: Path) -> tuple[tuple[str, str], ...]:
+    """Path and text of the source files of a folder that can be read, by path: all of its Python, of other languages what is its own."""
+    paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if language_of(path.name))
+    languages = spoken(paths)
     found = []
-    for path in sorted(folder.rglob("*.py")):
+    for path in (path for path in paths if is_shown(path, languages)):
         try:
-            found.append((path.relative_to(folder).as_posix(), path.read_text(encoding="utf-8")))
+            found.append((path, (folder / path).read_text(encoding="utf-8")))
         except (UnicodeDecodeError, OSError):
             continue
     return tuple(found)

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from forge.records import Record
+from forge.stages import tree_mutations
 from forge.stages.core_operators import CORE
 from forge.stages.expression_operators import EXPRESSIONS
 from forge.stages.splices import Finder, Splice, Text
@@ -61,13 +62,15 @@ def planted(source: str, splice: Splice) -> Mutation | None:
     return Mutation(operator=splice.operator, line=source.count("\n", 0, splice.start) + 1, source=changed)
 
 
-def wrong_fixes(broken: str, right: str, chance: random.Random, count: int) -> list[str]:
+def wrong_fixes(broken: str, right: str, chance: random.Random, count: int, language: str | None = None) -> list[str]:
     """Up to `count` distinct sources that failed attempts might have made of `broken`, none of them `right`.
+
+    `language` is that of the sources, `None` for Python.
 
     Half differ at the very token that is wrong, as far as there are any, a quarter at its line, the rest elsewhere:
     what was tried in vain tells most when it is near the truth.
     """
-    found = mutations(broken)
+    found = mutations(broken) if language is None else _by_tokens(broken, language)
     operators = {m.operator for m in found if m.source == right}
     kept = set(right.splitlines())
     changed = {number for number, line in enumerate(broken.splitlines(), 1) if line not in kept}
@@ -83,6 +86,15 @@ def wrong_fixes(broken: str, right: str, chance: random.Random, count: int) -> l
         pile.remove(wrong)
         attempts.append(wrong.source)
     return attempts
+
+
+def _by_tokens(source: str, language: str) -> list[Mutation]:
+    made: dict[str, Mutation] = {}
+    for splice in tree_mutations.splices(language, source):
+        changed = source[: splice.start] + splice.text + source[splice.end :]
+        line = source.count("\n", 0, splice.start) + 1
+        made.setdefault(changed, Mutation(operator=splice.operator, line=line, source=changed))
+    return list(made.values())
 
 
 def _splices(source: str, finders: Sequence[Finder]) -> Iterator[Splice]:

@@ -13,13 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from forge.stages.symbols import Place, places_of
+from forge.stages.place import Place
+from forge.stages.symbols import places_of, source_lines
 from forge.stages.words import Bags, bags_of
 
 _HEAD = struct.Struct("<III")
 """Bytes of the places as JSON, symbols, and pairs of symbol and word."""
-_VERSION = f"1 {sys.version_info.major}.{sys.version_info.minor}"
-"""Raised whenever outlines of the same source differ; the parser is Python's own."""
+_VERSION = f"2 {sys.version_info.major}.{sys.version_info.minor}"
+"""Raised whenever outlines of the same source differ; the parser of Python is its own."""
 
 
 class Outline(NamedTuple):
@@ -31,8 +32,8 @@ class Outline(NamedTuple):
 
 def outline_of(path: str, source: str) -> Outline:
     """The outline of a file; empty when it does not parse."""
-    places = tuple(places_of(source))
-    lines = source.splitlines(keepends=True) if places else []
+    places = tuple(places_of(path, source))
+    lines = source_lines(path, source) if places else []
     return Outline(places, bags_of(path, ((place.name, "".join(lines[place.first - 1 : place.last])) for place in places)))
 
 

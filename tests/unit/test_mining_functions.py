@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forge.mining.functions import Functions
-from forge.mining.languages import language_of
 from forge.mining.python_functions import changed_functions
 from forge.records import FileChange
+from forge.stages.languages import language_of
 from forge.stages.symbols import symbols_of
 from forge.store.diffs import diff
 

@@ -160,7 +160,7 @@ def test_words_are_parts_of_identifiers_and_identifiers_whole() -> None:
 def test_symbols_found_one_by_one_are_those_of_the_whole_file() -> None:
     rng, seen = random.Random(0), 0
     for path, source in real_code().items():
-        places, expected = tuple(places_of(source)), symbols_of(path, source)
+        places, expected = tuple(places_of("x.py", source)), symbols_of(path, source)
         assert [(path, *place) for place in places] == [(s.path, s.name, s.first_line, s.last_line) for s in expected]
         for number in rng.sample(range(len(places)), min(8, len(places))):
             assert symbol_at(path, source, places, number) == expected[number]
@@ -182,7 +182,7 @@ def test_symbols_found_one_by_one_are_those_of_the_whole_file() -> None:
     ],
 )
 def test_odd_files_have_the_same_symbols_one_by_one(source: str) -> None:
-    places = tuple(places_of(source))
+    places = tuple(places_of("x.py", source))
     assert [symbol_at("p.py", source, places, number) for number in range(len(places))] == symbols_of("p.py", source)
 
 
@@ -273,4 +273,5 @@ def _question() -> Task:
 
 
 def test_places_are_lines_with_their_decorators() -> None:
-    assert places_of("@d\ndef f():\n    pass\n\nclass A:\n    def g(self):\n        pass\n") == [Place("f", 1, 3), Place("A.g", 6, 7)]
+    source = "@d\ndef f():\n    pass\n\nclass A:\n    def g(self):\n        pass\n"
+    assert places_of("x.py", source) == [Place("f", 1, 3), Place("A.g", 6, 7)]

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 
 from forge.config import MechanicalConfig, MiningConfig
-from forge.mining.languages import language_of
 from forge.records import Commit, CommitSummary, FileChange, PathChange
+from forge.stages.languages import language_of
 from forge.stages.symbols import is_test_path
 
 REGULAR_MODES = ("100644", "100755", "000000")
