@@ -20,7 +20,7 @@ class StepCost(Record):
     model_s: float
     """Seconds of all calls of the model; several of one rollout may be under way at once."""
     box_s: float
-    """Seconds of grading runs in boxes, each different patch of a task once. How long boxes were open for attempts is not recorded."""
+    """Container-seconds: how long boxes were open, those that graded included."""
 
     def per_solve(self, total: float) -> float | None:
         """Share of one solve; `None` when nothing was solved."""
@@ -30,7 +30,6 @@ class StepCost(Record):
 def step_cost(step: str, trajectories: Iterable[Trajectory]) -> StepCost:
     """The cost of a step with these trajectories."""
     items = list(trajectories)
-    graded = {(item.task_id, item.patch): item.verdict.seconds for item in items if item.verdict is not None}
     return StepCost(
         step=step,
         rollouts=len(items),
@@ -38,5 +37,5 @@ def step_cost(step: str, trajectories: Iterable[Trajectory]) -> StepCost:
         tokens=sum(item.tokens for item in items),
         seconds=sum(item.seconds for item in items),
         model_s=sum(turn.seconds for item in items for turn in item.turns),
-        box_s=sum(graded.values()),
+        box_s=sum(item.box_s for item in items),
     )

@@ -54,10 +54,10 @@ def _solves(summary: RunSummary) -> str:
         ]
         for item in summary.costs
     ]
-    head = ["For each solved task", "Rollouts", "Solved", "Tokens", "Rollout time", "Model calls", "Grading in boxes"]
+    head = ["For each solved task", "Rollouts", "Solved", "Tokens", "Rollout time", "Model calls", "Open boxes"]
     note = (
         "All that a step spent, failures counted in, over the tasks it solved. Rollouts, and some model calls within one, run beside "
-        "each other: their seconds add up to more than the wall time. Grading is the runs of named tests, each different patch once."
+        "each other: their seconds add up to more than the wall time. Boxes are open while attempts are tried and while one is graded."
     )
     return f'<h3 class="between">The price of a solved task</h3>\n{table(head, rows)}\n<p class="note after">{note}</p>'
 

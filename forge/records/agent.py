@@ -99,6 +99,9 @@ class Trajectory(Record):
     verdict: Verdict | None = None
     infra_retries: int = 0
     seconds: float = 0.0
+    """From the rollout's start to its graded end, waiting and retries included."""
+    box_s: float = 0.0
+    """Seconds that boxes were open for it, the one that graded it included unless another rollout's grade of the same patch was taken."""
 
     @property
     def tokens(self) -> int:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,9 @@ from forge.rollouts.tree import TaskTree
 from forge.seams import ChatModel, ChatTokenizer, FindEnvironment, Grader, SandboxProvider, own_python
 
 T = TypeVar("T")
+
+TREES = 512
+"""Task trees that a runner keeps, each with its index."""
 
 
 class Assignment(Record):
@@ -66,23 +70,23 @@ class Runner:
 
     async def roll_out(self, assignment: Assignment) -> Trajectory:
         """The trajectory of an assignment; infrastructure errors are retried with a fresh box, then typed."""
-        began = time.monotonic()
+        began, used = time.monotonic(), _Used()
         for retry in range(self._sandbox.infra_retries + 1):
             try:
                 async with asyncio.timeout(self._sandbox.rollout_s):
-                    trajectory = await self._once_through(assignment)
+                    trajectory = await self._once_through(assignment, used)
                 break
             except (SandboxError, EndpointError, TimeoutError) as error:
                 reason = str(error) or f"no end after {self._sandbox.rollout_s:.0f} s"
                 trajectory = _trajectory(assignment, Work(turns=(), handed_in=None, attempts=0), Outcome.INFRA_ERROR, reason)
                 await asyncio.sleep(min(2.0**retry, 8.0) * 0.5)
-        return trajectory.model_copy(update={"infra_retries": retry, "seconds": time.monotonic() - began})
+        return trajectory.model_copy(update={"infra_retries": retry, "seconds": time.monotonic() - began, "box_s": used.box_s})
 
     async def close(self) -> None:
         """End the provider and all its boxes."""
         await self._provider.close()
 
-    async def _once_through(self, assignment: Assignment) -> Trajectory:
+    async def _once_through(self, assignment: Assignment, used: _Used) -> Trajectory:
         tree = self._tree(assignment.task)
         box = LazyBox(
             self._provider, self._tree_folder(assignment.task.tree), self._sandbox, self._run_id, assignment.task, self._environments
@@ -105,18 +109,35 @@ class Runner:
             work = await StagedAgent(self._model, self._tokenizers, models, agent, run).solve(tree)
         finally:
             await box.close()
+            used.box_s += box.open_s
         if work.handed_in is None:
             return _trajectory(assignment, work, Outcome.AGENT_ERROR, work.reason)
         edits = work.handed_in.edits
-        verdict = await self._once.get(_key("grade", assignment.task.id, edits), lambda: self._grader.grade(assignment.task, edits))
+        verdict = await self._once.get(_key("grade", assignment.task.id, edits), lambda: self._grade(assignment.task, edits, used))
         outcome = Outcome.SOLVED if verdict.passed else Outcome.FAILED
         return _trajectory(assignment, work, outcome, verdict.reason, verdict, tree.patch(edits))
 
+    async def _grade(self, task: Task, edits: Sequence[FileEdit], used: _Used) -> Verdict:
+        began = time.monotonic()
+        try:
+            return await self._grader.grade(task, edits)
+        finally:
+            used.box_s += time.monotonic() - began
+
     def _tree(self, task: Task) -> TaskTree:
         if task.id not in self._trees:
+            if len(self._trees) >= TREES:
+                del self._trees[next(iter(self._trees))]  # made longest ago: a step's samples of a task follow each other
             hidden = self._hidden.get(task.repo, ()) if task.side == "train" else ()
             self._trees[task.id] = TaskTree(self._tree_folder(task.tree), task, hidden)
         return self._trees[task.id]
+
+
+@dataclass
+class _Used:
+    """What a rollout took, retries included."""
+
+    box_s: float = 0.0
 
 
 class _Once:

@@ -471,14 +471,12 @@ def test_a_solved_task_costs_all_that_was_spent_on_its_step() -> None:
         trajectory("b", Outcome.FAILED, repairs=1),
         trajectory("c", Outcome.INFRA_ERROR).model_copy(update={"verdict": None, "turns": ()}),
     ]
-    timed = [
-        item.model_copy(update={"verdict": item.verdict.model_copy(update={"seconds": 2.0})}) if item.verdict else item for item in rollouts
-    ]
+    timed = [item.model_copy(update={"box_s": 1.5}) for item in rollouts]
     found = step_cost("collect-1", timed)
     assert (found.rollouts, found.solved) == (4, 1)
     assert found.tokens == 3 * (6 + 9 + 9)  # three token ids a turn, six turns without and nine with a repair
     assert found.seconds == pytest.approx(4 * 2.4)
-    assert found.box_s == 4.0  # the same patch of a task is graded once
+    assert found.box_s == 6.0
     assert found.per_solve(found.tokens) == 72
     assert step_cost("collect-1", timed[1:]).per_solve(1.0) is None
 

@@ -161,5 +161,6 @@ def test_heldout_files_are_not_shown_to_rollouts_that_may_teach(tree: Path) -> N
 
 def test_boxes_are_closed_and_work_and_grade_use_different_ones(tree: Path) -> None:
     provider = FakeProvider()
-    _run(tree, _answers(GOOD), provider)
+    found = _run(tree, _answers(GOOD), provider)
     assert len(provider.opened) == 2
+    assert 0 < found.box_s <= found.seconds, "how long they were open is part of what a solve costs"
