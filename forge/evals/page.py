@@ -12,7 +12,6 @@ from forge.evals.page_judge import judge
 from forge.evals.page_levers import levers
 from forge.evals.page_parts import card, cell, duration, interval, key, p_value, sentence, table
 from forge.evals.page_rounds import rounds
-from forge.evals.paired import Paired
 from forge.evals.stories import stories
 from forge.evals.summary import RunSummary, promoted_steps
 from forge.evals.svg import percent
@@ -94,7 +93,7 @@ def _measured(summary: RunSummary) -> str:
     )
     scored = right if any(summary.stage_scores.values()) else ""
     pair = f'<div class="pair">{left}{scored}</div>'
-    return f"<section>\n<h2>What got better</h2>\n{pair}\n{_steps_table(summary)}\n{_paired_note(summary.paired)}</section>"
+    return f"<section>\n<h2>What got better</h2>\n{pair}\n{_steps_table(summary)}\n{_paired_note(summary)}</section>"
 
 
 def _steps_table(summary: RunSummary) -> str:
@@ -112,14 +111,16 @@ def _steps_table(summary: RunSummary) -> str:
     return table(head, rows)
 
 
-def _paired_note(paired: Paired | None) -> str:
+def _paired_note(summary: RunSummary) -> str:
+    paired = summary.paired
     if paired is None:
         return ""
+    searched = any(report.agent for report in summary.rounds)
+    differ = "the weights and the agent's settings differ" if searched else "only the weights differ"
     return (
         '<p class="note" style="margin-top:10px">p, paired: exact two-sided McNemar against the step promoted before it. '
         f"From cold start to the last promoted step, {paired.gained} tasks were gained and {paired.lost} lost of {paired.tasks} "
-        f"(p = {paired.p:.2g}). "
-        "Agent, prompts, tasks and seeds are the same; only the weights differ.</p>"
+        f"(p = {paired.p:.2g}). Tasks and seeds are the same; {differ}.</p>"
     )
 
 

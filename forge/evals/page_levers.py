@@ -21,7 +21,7 @@ def levers(summary: RunSummary) -> str:
         "<section>\n<h2>Where the gain came from</h2>\n"
         f"<p>{escape(found.verdict[0].upper() + found.verdict[1:])}.</p>\n{table(HEAD, rows(found))}\n"
         f'<p class="note" style="margin-top:10px">{escape(told)}The same held-out tasks, greedy. Together they bring '
-        f"{100 * found.together:+.0f} points beyond the sum of each alone.</p>\n</section>"
+        f"{abs(100 * found.together):.0f} points {'more' if found.together >= 0 else 'less'} than the sum of each alone.</p>\n</section>"
     )
 
 

@@ -13,6 +13,8 @@ from forge.records import Decision, RoundReport
 CHIPS = {"promote": "success", "allowed": "success", "keep": "failure", "refused": "failure", "doubt": "failure"}
 """How a choice is coloured; others are grey."""
 
+LONGEST_CHIP = 24
+"""Characters; a longer choice, such as settings of the agent, stands in the sentence."""
 OPEN = 5
 """Newest rounds that are told in full; earlier ones unfold."""
 
@@ -64,6 +66,8 @@ def _planned(report: RoundReport, why: str) -> str:
 def _decision(decision: Decision) -> str:
     figures = " · ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in decision.figures.items())
     beneath = f'<small class="note">{escape(figures)}</small>' if figures else ""
+    if len(decision.choice) > LONGEST_CHIP:
+        return f"<div><dt>{escape(decision.name)}</dt><dd>{escape(sentence(f'{decision.why}: {decision.choice}'))}{beneath}</dd></div>"
     chip = f'<span class="chip {CHIPS.get(decision.choice, "")}">{escape(decision.choice)}</span>'
     return f"<div><dt>{escape(decision.name)} {chip}</dt><dd>{escape(sentence(decision.why))}{beneath}</dd></div>"
 

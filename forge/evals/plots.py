@@ -10,6 +10,8 @@ from forge.records import StepReport
 
 LABELLED = 7
 """Steps that have room for their names side by side."""
+BESIDE = 5
+"""Steps whose names fit on one line."""
 OUTCOMES = ("solved", "failed", "agent_error", "infra_error")
 LABELS = {
     "analysis_recall": "Analysis: touched symbols named",
@@ -40,8 +42,9 @@ def pass_at_1(heldout: Sequence[StepReport], transfer: Sequence[StepReport]) -> 
         parts += _whisker(places[step.name] - shift, step, box, "heldout" if step.promoted else "heldout refused")
         if (len(names) - 1 - index) % every:
             continue
+        lower = 16 * (len(names) > BESIDE and index % 2)  # names next to each other would touch
         parts.append(text(places[step.name] - shift - 9, box.y(step.pass_at_1) + 4, percent(step.pass_at_1), "value end"))
-        parts.append(text(places[step.name], box.bottom + 22, step.name, "name middle"))
+        parts.append(text(places[step.name], box.bottom + 22 + lower, step.name, "name middle"))
         if not step.promoted and len(names) <= 4:  # more of them would lie on each other
             parts.append(text(places[step.name], box.bottom + 38, "not promoted", "axis middle"))
     described = ", ".join(

@@ -133,7 +133,7 @@ class Rounds:
         trials: list[Trial] = []
         for number in range(plan.samples):
             proposed = Proposed(settings=scaffold.propose(self._config.agent, report.agent, trials, self._config.seed))
-            told = Decision(round=0, name="", choice=str(proposed.settings), why="proposed")
+            told = Decision(round=0, name="", choice=scaffold.told(proposed.settings), why="proposed" if trials else "in use")
             proposed = self._ledger.decide(plan.round, f"trial {number + 1}", Proposed, lambda told=told, it=proposed: (told, it))  # type: ignore[misc]
             trials.append(self._steps.try_settings(plan, number, proposed.settings, tasks))
         chosen = self._ledger.decide(plan.round, "scaffold", Trial, lambda: scaffold.best(trials, plan.round))

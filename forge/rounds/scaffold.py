@@ -69,14 +69,18 @@ def best(trials: Sequence[Trial], number: int) -> tuple[Decision, Trial]:
         f"at {chosen.tokens / max(1.0, first.tokens):.1f} times its tokens"
     )
     figures = {"solved": chosen.solved, "before": first.solved, "tokens": chosen.tokens, "trials": float(len(trials))}
-    choice = ", ".join(f"{name}={value:g}" for name, value in changed.items())
-    return Decision(round=number, name="scaffold", choice=choice, why=why, figures=figures), chosen
+    return Decision(round=number, name="scaffold", choice=told(changed), why=why, figures=figures), chosen
 
 
 def agent_with(config: AgentConfig, settings: Settings) -> AgentConfig:
     """The configured agent with other settings; judging more symbols than retrieval offers is cut to that."""
     changed = AgentConfig.model_validate(config.model_dump() | settings)
     return changed.model_copy(update={"judged": min(changed.judged, changed.candidates)})
+
+
+def told(settings: Settings) -> str:
+    """Settings in words."""
+    return ", ".join(f"{name}={value:g}" for name, value in settings.items()) or "as configured"
 
 
 def _inside(params: Mapping[str, float]) -> dict[str, float]:

@@ -44,4 +44,6 @@ def test_the_report_tells_where_the_gain_came_from_and_says_nothing_where_one_le
     found = levers(_solved(0, 10), _solved(0, 25), _solved(0, 20), _solved(0, 50))
     last = run.rounds[-1].model_copy(update={"agent": {"retry_temperature": 0.8}})
     told = page(run.model_copy(update={"levers": found, "rounds": (*run.rounds[:-1], last)}))
-    assert "Weights and settings each help alone" in told and "retry_temperature=0.8" in told and "+25 points beyond" in told
+    assert "Weights and settings each help alone" in told and "retry_temperature=0.8" in told and "25 points more than the sum" in told
+    less = found.model_copy(update={"together": -0.06})
+    assert "6 points less than the sum" in page(run.model_copy(update={"levers": less, "rounds": (*run.rounds[:-1], last)}))

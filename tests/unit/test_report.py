@@ -426,6 +426,14 @@ def test_early_rounds_of_a_long_run_fold_and_a_round_without_training_says_so() 
     assert "<summary>Rounds 1 to 4</summary>" in told and told.count("<li") == 9
 
 
+def test_a_choice_of_many_words_stands_in_the_sentence() -> None:
+    run = realistic()
+    choice = "judged=4, planned=3, repairs=3, retry_temperature=1.2"
+    decision = Decision(round=run.rounds[-1].round, name="scaffold", choice=choice, why="of 6 settings the best")
+    told = rounds(run.model_copy(update={"decisions": (decision,)}))
+    assert f"Of 6 settings the best: {choice}." in told and f">{choice}</span>" not in told
+
+
 def test_a_report_of_before_decisions_were_kept_still_renders(tmp_path: Path) -> None:
     old = json.loads(realistic().model_dump_json())
     for field in ("decisions", "outlook", "spent", "budget", "costs", "best_of"):
