@@ -65,7 +65,7 @@ def _cpu_argv(base: BaseModelConfig, serve: ServeConfig) -> list[str]:
     """Prompts are never split: a seeded request whose prompt is split kills the CPU engine (its generators
     have no offset, gpu_model_runner._bookkeeping_sync of vLLM 0.32)."""
     return [
-        *("--distributed-executor-backend", "uni", "--worker-cls", "serve.cpu_worker.GroupedCPUWorker"),
+        *("--distributed-executor-backend", "uni", "--worker-cls", "serve.cpu_worker.PackedCPUWorker"),
         *("--dtype", "float32", "--enforce-eager", "--block-size", str(BLOCK_TOKENS)),
         *("--kv-cache-memory-bytes", str(serve.kv_cache_bytes)),
         *("--no-enable-chunked-prefill", "--max-num-batched-tokens", str(max(1024, base.max_model_tokens, serve.max_sequences))),
