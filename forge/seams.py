@@ -143,12 +143,17 @@ class SampleRequest(Record):
     temperature: float = 0.0
     seed: int = 0
     choices: tuple[int, ...] = ()
+    grammar: str = ""
+    """What the answer has to be like (see `forge.stages.grammar`); anything when empty."""
     messages: tuple[Message, ...] = ()
     """What `prompt_ids` are rendered from, for a model of another vocabulary."""
 
 
 class Sample(Record):
-    """A completion: ids include the end token; `choice_logprobs` has one entry for each requested choice."""
+    """A completion: ids include the end token; `choice_logprobs` has one entry for each requested choice.
+
+    Under a grammar vLLM tells logprobs among the tokens that it left, llama.cpp those among all.
+    """
 
     completion_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
@@ -160,7 +165,7 @@ class ChatModel(Protocol):
     """A server of a base and its adapters. Unknown models, time-outs and server failures raise `EndpointError`."""
 
     async def sample(self, requests: Sequence[SampleRequest]) -> list[Sample]:
-        """One sample for each request, in order; requests of one call share model, limits and temperature."""
+        """One sample for each request, in order; requests of one call share model, limits, temperature and grammar."""
 
 
 class Teacher(Protocol):

@@ -16,7 +16,7 @@ from forge.errors import HistoryError
 from forge.records import STAGES, Record
 from forge.rollouts.solve import Question, Solver
 from forge.store.cache import Cache
-from jobs.wiring import ProviderFactory, max_answer_tokens
+from jobs.wiring import ProviderFactory, context_tokens, max_answer_tokens
 
 
 class SolverFactory(Record):
@@ -61,6 +61,7 @@ class SolvingAgent:
             agent=made.config.agent,
             sandbox=made.config.sandbox,
             max_answer_tokens=max_answer_tokens(made.config),
+            context_tokens=context_tokens(made.config),
             run_id=f"solve-{made.config.name}",
             cache=cache_of(made.config.serve.cache_bytes),
         )

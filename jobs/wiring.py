@@ -121,6 +121,7 @@ class RunnerFactory(Record):
             agent=self.config.agent,
             sandbox=self.config.sandbox,
             max_answer_tokens=max_answer_tokens(self.config),
+            context_tokens=context_tokens(self.config),
             hidden=self.hidden,
             run_id=self.run_id,
         )
@@ -165,6 +166,11 @@ def max_answer_tokens(config: ForgeConfig) -> dict[str, int]:
         or stage.defaults.max_answer_tokens + (stage.defaults.explanation_tokens if explained else 0)
         for name, stage in REGISTRY.items()
     }
+
+
+def context_tokens(config: ForgeConfig) -> dict[str, int]:
+    """Tokens of prompt and answer together that each stage's base takes."""
+    return {stage: config.bases[base].max_model_tokens for stage, base in config.base_of_stages().items()}
 
 
 def base_folder(config: BaseModelConfig) -> Path:

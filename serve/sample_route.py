@@ -1,9 +1,10 @@
 """`POST /forge/sample`: several token-id prompts in, token ids and logprobs out, straight from the engine.
 
-Body: `{"model", "prompts": [[id, ...], ...], "max_tokens", "temperature", "seeds": [int, ...], "choices": [id, ...]}`;
-answer: `{"samples": [{"ids", "logprobs", "choices", "finish"}, ...]}` in order. Beside OpenAI's completions it has a
-seed for each prompt and exact logprobs of the choices, and no text is made. Logprobs are the model's own, in nats,
-before temperature and before the restriction to choices.
+Body: `{"model", "prompts": [[id, ...], ...], "max_tokens", "temperature", "seeds": [int, ...], "choices": [id, ...],
+"grammar": "root ::= …"}`; answer: `{"samples": [{"ids", "logprobs", "choices", "finish"}, ...]}` in order. Beside OpenAI's completions
+it has a seed for each prompt and exact logprobs of the choices, and no text is made. Logprobs are the model's own, in nats,
+before temperature and before the restriction to choices; vLLM masks what a grammar forbids before it makes logprobs, so under
+one they are those among the tokens that it left.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from vllm.exceptions import VLLMClientError
 from vllm.inputs import tokens_input
 from vllm.lora.request import LoRARequest
 from vllm.outputs import CompletionOutput
-from vllm.sampling_params import RequestOutputKind, SamplingParams
+from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
@@ -34,6 +35,7 @@ class Call(msgspec.Struct, forbid_unknown_fields=True):
     temperature: float = 0.0
     seeds: list[int] = []
     choices: list[int] = []
+    grammar: str = ""
 
 
 class Answered(msgspec.Struct):
@@ -102,6 +104,7 @@ def _params(call: Call, seed: int | None) -> SamplingParams:
         logprobs=None if call.choices else 0,
         logprob_token_ids=call.choices or None,
         allowed_token_ids=call.choices or None,
+        structured_outputs=StructuredOutputsParams(grammar=call.grammar) if call.grammar else None,
         detokenize=False,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )

@@ -40,6 +40,12 @@ class AgentConfig(Section):
     """Review scores from here on accept an attempt."""
     retry_temperature: float = Field(0.0, ge=0.0, le=2.0)
     """Temperature of further attempts in rollouts that are greedy otherwise; at 0 an answer that cannot be used ends those."""
+    structured: bool = False
+    """The engine lets analysis and planning draw only what their parsers take: numbers and lines that were shown. Costs a few
+    milliseconds of CPU a request (docs/stages.md). A teacher in the place of a stage is asked without."""
+    mend: bool = False
+    """An answer that the parser refuses is shown to the stage with the parser's sentence, and asked for once more, before the
+    attempt ends. The prompt is longer by both, for which bases.*.max_model_tokens must have room."""
 
 
 class SandboxConfig(Section):

@@ -78,9 +78,9 @@ class EndpointModel:
 
     async def _call(self, requests: Sequence[SampleRequest]) -> list[Sample]:
         first = requests[0]
-        shared = (first.model_id, first.max_tokens, first.temperature, first.choices)
-        if any((r.model_id, r.max_tokens, r.temperature, r.choices) != shared for r in requests):
-            raise ValueError("the requests of one call must share model, limit, temperature and choices")
+        shared = (first.model_id, first.max_tokens, first.temperature, first.choices, first.grammar)
+        if any((r.model_id, r.max_tokens, r.temperature, r.choices, r.grammar) != shared for r in requests):
+            raise ValueError("the requests of one call must share model, limit, temperature, choices and grammar")
         body = {
             "model": first.model_id,
             "prompts": [request.prompt_ids for request in requests],
@@ -88,6 +88,7 @@ class EndpointModel:
             "temperature": first.temperature,
             "seeds": [request.seed for request in requests],
             "choices": first.choices,
+            **({"grammar": first.grammar} if first.grammar else {}),
         }
         answer = await self._ask(self._base(first.model_id), "POST", "/forge/sample", body)
         return [_sample(fields) for fields in answer["samples"]]

@@ -18,9 +18,12 @@ from forge.rollouts.tree import TaskTree
 from forge.seams import ChatModel, ChatTokenizer, Sample, SampleRequest
 from forge.stages import REGISTRY, analysis, planning, relevance
 from forge.stages.edits import apply_edits, hunks_between, parse_edits
-from forge.stages.stage import Hunk, Situation
+from forge.stages.stage import Hunk, PromptStyle, Situation, mending
 
 T = TypeVar("T")
+NO_LIMITS: Mapping[str, int] = {}
+GRAMMARS: Mapping[str, Callable[[Situation, PromptStyle], str]] = {"analysis": analysis.STAGE.grammar, "planning": planning.STAGE.grammar}
+"""What the answers of a stage have to be like. Generation has none: whether text can be found, and Python be parsed, no grammar says."""
 
 Checker = Callable[[Sequence[FileEdit], Sequence[Symbol]], Awaitable[CheckResult]]
 """Runs edits in the rollout's box."""
@@ -51,6 +54,8 @@ class Models(Record):
     max_answer_tokens: Mapping[str, int]
     temperature: float
     seed: int
+    context_tokens: Mapping[str, int] = NO_LIMITS
+    """Tokens of prompt and answer together that a stage's base takes; no limit is known of one that is not named."""
 
 
 class StagedAgent:
@@ -100,12 +105,11 @@ class StagedAgent:
         """Those of retrieval's candidates that analysis names."""
         shown = tuple(ranked)
         situation = Situation(statement=statement, candidates=shown)
-        turn = (await self._ask("analysis", [self._prompt("analysis", situation)], 0))[0]
         try:
-            named = analysis.STAGE.parse(turn.text, shown)
+            turn, named = await self._write("analysis", situation, 0, lambda text: analysis.STAGE.parse(text, shown))
         except StageError:
-            named = []
-        self._keep(turn.model_copy(update={"parsed": bool(named), "subject": "\n".join(symbol.key for symbol in named)}))
+            return []
+        self._keep(turn.model_copy(update={"subject": "\n".join(symbol.key for symbol in named)}))
         return named
 
     async def _judge(self, statement: str, candidates: Sequence[Symbol]) -> tuple[Symbol, ...]:
@@ -124,13 +128,13 @@ class StagedAgent:
     ) -> Attempt:
         """Plan, edit, run and review once; raises `StageError` when an answer cannot be used."""
         situation = Situation(statement=statement, symbols=symbols, rejected=rejected)
-        plan = (await self._ask("planning", [self._prompt("planning", situation)], number))[0]
-        steps = self._parsed(plan, lambda text: planning.STAGE.parse(text, symbols))
+        plan, steps = await self._write("planning", situation, number, lambda text: planning.STAGE.parse(text, symbols))
         planned = tuple(s for s in symbols if s.key in {step.symbol for step in steps})
         self._keep(plan.model_copy(update={"subject": "\n".join(symbol.key for symbol in planned)}))
         situation = Situation(statement=statement, symbols=planned, rejected=rejected, plan=planning.written(steps, planned))
-        answer = (await self._ask("generation", [self._prompt("generation", situation)], number, [planned[0].key]))[0]
-        edits, hunks = self._parsed(answer, lambda text: _applied(text, tree.files, planned))
+        answer, (edits, hunks) = await self._write(
+            "generation", situation, number, lambda text: _applied(text, tree.files, planned), [planned[0].key]
+        )
         self._keep(answer)
         checked = await self._check(edits, planned)
         situation = Situation(statement=statement, symbols=planned, hunks=hunks, tests=checked.summary)
@@ -145,6 +149,23 @@ class StagedAgent:
     def _prompt(self, stage: str, situation: Situation) -> tuple[Message, ...]:
         return REGISTRY[stage].prompt(situation, self._settings.prompt_style)
 
+    async def _write(
+        self, stage: str, situation: Situation, attempt: int, parse: Callable[[str], T], subjects: Sequence[str] = ()
+    ) -> tuple[Turn, T]:
+        """A turn and its parsed answer, of two where the first was refused; raises `StageError` when the last one is."""
+        prompt = self._prompt(stage, situation)
+        structured = self._settings.structured and stage in GRAMMARS
+        grammar = GRAMMARS[stage](situation, self._settings.prompt_style) if structured else ""
+        turn = (await self._ask(stage, [prompt], attempt, subjects, grammar))[0]
+        try:
+            return turn, self._parsed(turn, parse)
+        except StageError as error:
+            again = mending(prompt, turn.text, str(error))
+            if not self._settings.mend or not self._fits(stage, again):
+                raise
+        turn = (await self._ask(stage, [again], attempt, subjects, grammar))[0]
+        return turn, self._parsed(turn, parse)
+
     def _parsed(self, turn: Turn, parse: Callable[[str], T]) -> T:
         """The parsed answer; a turn that cannot be parsed is kept as such."""
         try:
@@ -153,12 +174,19 @@ class StagedAgent:
             self._keep(turn.model_copy(update={"parsed": False}))
             raise
 
+    def _fits(self, stage: str, prompt: tuple[Message, ...]) -> bool:
+        """Whether the model has room for the prompt and the longest answer."""
+        asked = len(self._tokenizers[stage].render(prompt)) + self._models.max_answer_tokens[stage]
+        return stage not in self._models.context_tokens or asked <= self._models.context_tokens[stage]
+
     def _keep(self, *turns: Turn) -> None:
         self._turns += turns
         for turn in turns:
             self._listen(turn)
 
-    async def _ask(self, stage: str, prompts: Sequence[tuple[Message, ...]], attempt: int, subjects: Sequence[str] = ()) -> list[Turn]:
+    async def _ask(
+        self, stage: str, prompts: Sequence[tuple[Message, ...]], attempt: int, subjects: Sequence[str] = (), grammar: str = ""
+    ) -> list[Turn]:
         """One turn for each prompt. Judgements are never sampled: their score is what counts."""
         tokenizer, judgement = self._tokenizers[stage], REGISTRY[stage].judgement
         choices = (tokenizer.yes_id, tokenizer.no_id) if judgement else ()
@@ -170,6 +198,7 @@ class StagedAgent:
                 temperature=0.0 if judgement else self._temperature(attempt),
                 seed=self._models.seed + attempt,
                 choices=choices,
+                grammar=grammar,
                 messages=prompt,
             )
             for prompt in prompts

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from forge.config import AgentConfig, SandboxConfig
 from forge.errors import EndpointError, SandboxError
 from forge.records import FileEdit, Outcome, Record, Symbol, Task, Trajectory, Verdict
-from forge.rollouts.agent import Models, StagedAgent, Work
+from forge.rollouts.agent import NO_LIMITS, Models, StagedAgent, Work
 from forge.rollouts.box import LazyBox
 from forge.rollouts.checks import CheckResult
 from forge.rollouts.tree import TaskTree
@@ -57,6 +57,7 @@ class Runner:
         agent: AgentConfig,
         sandbox: SandboxConfig,
         max_answer_tokens: Mapping[str, int],
+        context_tokens: Mapping[str, int] = NO_LIMITS,
         hidden: Mapping[str, Collection[str]],
         run_id: str,
         environments: FindEnvironment = own_python,
@@ -64,7 +65,7 @@ class Runner:
         self._model, self._tokenizers, self._provider, self._grader = model, tokenizers, provider, grader
         self._tree_folder, self._agent, self._sandbox = tree_folder, agent, sandbox
         self._max_answer_tokens, self._hidden, self._run_id = max_answer_tokens, hidden, run_id
-        self._environments = environments
+        self._environments, self._context_tokens = environments, context_tokens
         self._trees: dict[str, TaskTree] = {}
         self._once = _Once()
 
@@ -94,6 +95,7 @@ class Runner:
         models = Models(
             ids=assignment.models,
             max_answer_tokens=self._max_answer_tokens,
+            context_tokens=self._context_tokens,
             temperature=assignment.temperature,
             seed=assignment.seed,
         )

@@ -12,7 +12,7 @@ from typing import Literal
 from forge.config import AgentConfig, SandboxConfig
 from forge.errors import ConfigError
 from forge.records import CommandResult, FileEdit, Record, Symbol, Task, Turn
-from forge.rollouts.agent import Attempt, Models, StagedAgent
+from forge.rollouts.agent import NO_LIMITS, Attempt, Models, StagedAgent
 from forge.rollouts.box import LazyBox
 from forge.rollouts.checks import CheckResult
 from forge.rollouts.tree import TaskTree
@@ -87,13 +87,14 @@ class Solver:
         agent: AgentConfig,
         sandbox: SandboxConfig,
         max_answer_tokens: Mapping[str, int],
+        context_tokens: Mapping[str, int] = NO_LIMITS,
         run_id: str,
         cache: Cache | None = None,
     ) -> None:
         """`models` says which model id answers for each stage when a question is begun; `cache` remembers large trees."""
         self._model, self._tokenizers, self._models, self._provider = model, tokenizers, models, provider
         self._agent, self._sandbox, self._max_answer_tokens, self._run_id = agent, sandbox, max_answer_tokens, run_id
-        self._cache = cache
+        self._cache, self._context_tokens = cache, context_tokens
 
     async def solve(self, folder: Path, question: Question, listen: Listen) -> Solution:
         """Answers to `question` in the tree of `folder`, whose content must never change.
@@ -139,6 +140,7 @@ class Solver:
         models = Models(
             ids=ids,
             max_answer_tokens=self._max_answer_tokens,
+            context_tokens=self._context_tokens,
             temperature=question.temperature if number else 0.0,
             seed=question.seed + 1000 * number,
         )

@@ -56,7 +56,8 @@ def _row(task: Task, tried: Sequence[Trajectory], right: Sequence[Trajectory], w
         for success in sorted(right, key=lambda success: _distance(files, success.edits)):
             answered = _planned(success, success.repairs)
             if answered is not None and answered[0] == asked[0] and _gives(answered[1].text, asked[0], files, success.edits):
-                row = example_from_turn(asked[1], trajectory, task, answered[1].completion_ids, answered[1].text)
+                prompt = next(turn for turn in trajectory.turns if turn.stage == "generation")  # not the one that mends an answer
+                row = example_from_turn(prompt, trajectory, task, answered[1].completion_ids, answered[1].text)
                 return row.model_copy(update={"lineage": row.lineage.model_copy(update={"lender_id": success.id})})
     return None
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from forge.errors import StageError
 from forge.records import Example, Message, Symbol, Task, Trajectory
+from forge.stages.grammar import WHY, one_of
 from forge.stages.stage import Change, LoraDefaults, PromptStyle, Situation, because, example, example_from_turn, final_turns, messages
 
 INSTRUCTIONS = (
@@ -31,6 +32,13 @@ class Analysis:
         candidates = "\n".join(f"{number} {s.path}::{s.signature}" for number, s in enumerate(situation.candidates, 1))
         instructions = EXPLAINED if style == "explained" else INSTRUCTIONS
         return messages(self.name, instructions, style, ("issue", situation.statement), ("candidates", candidates))
+
+    def grammar(self, situation: Situation, style: PromptStyle = "full") -> str:
+        """Numbers of candidates, one a line, no more of them than there are candidates."""
+        count = len(situation.candidates)
+        number = one_of(str(place) for place in range(1, count + 1))
+        why = f"{WHY} " if style == "explained" else ""
+        return f'root ::= {why}number ("\\n" number){{0,{count - 1}}}\nnumber ::= {number}' if count else ""
 
     def parse(self, text: str, candidates: tuple[Symbol, ...]) -> list[Symbol]:
         """The named candidates in the answer's order; raises `StageError` when none is named."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from forge.errors import StageError
 from forge.records import Example, Message, Record, Symbol, Task, Trajectory
+from forge.stages.grammar import LINE, WHY, one_of
 from forge.stages.stage import (
     Change,
     Hunk,
@@ -67,6 +68,19 @@ class Planning:
             ("symbol", format_symbols(situation.symbols)),
             ("rejected", _rejected(situation)),
         )
+
+    def grammar(self, situation: Situation, style: PromptStyle = "full") -> str:
+        """Steps in symbols that are shown: their numbers alone in style `brief`, else each with a line as it stands in the symbol."""
+        shown = [{line.strip(): None for line in symbol.source.splitlines() if line.strip()} for symbol in situation.symbols]
+        if not all(shown) or not shown:
+            return ""
+        numbers = range(1, len(shown) + 1)
+        if style == "brief":
+            return f'root ::= step ("\\n" step){{0,{len(shown) - 1}}}\nstep ::= "edit " ({one_of(map(str, numbers))})'
+        why = f"{WHY} " if style == "explained" else ""
+        steps = " | ".join(f'"edit {n}\\nline: " line{n} "\\nchange: " {LINE}' for n in numbers)
+        lines = "\n".join(f"line{n} ::= {one_of(lines)}" for n, lines in zip(numbers, shown, strict=True))
+        return f'root ::= {why}step ("\\n" step)*\nstep ::= {steps}\n{lines}'
 
     def parse(self, text: str, symbols: tuple[Symbol, ...]) -> list[PlanStep]:
         """The plan's steps; raises `StageError` when a symbol or line is not one that was shown."""

@@ -119,6 +119,12 @@ def because(reason: str, answer: str) -> str:
     return f"why: {reason}\n{answer}"
 
 
+def mending(prompt: tuple[Message, ...], answer: str, refusal: str) -> tuple[Message, ...]:
+    """The prompt that asks again after an answer that the parser refused, whose own sentence is shown."""
+    said = Message(role="assistant", content=answer)
+    return (*prompt, said, Message(role="user", content=f"# refused\n{refusal}\nAnswer again, in the form that was asked for."))
+
+
 def example(stage: str, prompt: tuple[Message, ...], completion: str, lineage: Lineage) -> Example:
     """A text row."""
     return Example(stage=stage, messages=prompt, completion=completion, lineage=lineage)
@@ -141,18 +147,20 @@ def example_from_turn(turn: Turn, trajectory: Trajectory, task: Task, completion
 
 def in_hindsight(trajectory: Trajectory, task: Task, stage: str) -> Iterator[Example]:
     """The answers that led to what was handed in, under the prompts that they were made for, and under the first prompt too
-    where they are a repair: with the same symbols and plan shown there, they would have been right at once."""
+    where they are a repair or were mended: with the same symbols and plan shown there, they would have been right at once."""
     turns = final_turns(trajectory, stage)
     for turn in turns:
         yield example_from_turn(turn, trajectory, task)
     first = next((turn for turn in trajectory.turns if turn.stage == stage), None)
-    if first is not None and turns and first.attempt < turns[0].attempt and _asked_for(first) == _asked_for(turns[0]):
+    if first is None or not turns or first is turns[0]:
+        return
+    if first.attempt == turns[0].attempt or _asked_for(first) == _asked_for(turns[0]):
         yield example_from_turn(first, trajectory, task, turns[0].completion_ids, turns[0].text)
 
 
 def _asked_for(turn: Turn) -> tuple[str, str]:
     """The symbols that a turn is about, and the plan that its prompt shows, if any."""
-    prompt = turn.messages[-1].content if turn.messages else ""
+    prompt = next((message.content for message in turn.messages if message.role == "user"), "")
     return turn.subject, prompt.partition("\n# plan\n")[2]
 
 

@@ -38,6 +38,7 @@ class SampleCall(BaseModel):
     temperature: float = Field(0.0, ge=0.0)
     seeds: list[int] = []
     choices: list[Id] = []
+    grammar: str = ""
 
 
 class TokenizeCall(BaseModel):
@@ -199,6 +200,7 @@ class _Routes:
     async def _sampled(self, call: SampleCall, ids: Ids, seed: int | None) -> dict[str, Any]:
         longest = min(call.max_tokens, self._room(self._checked(ids)))
         settings = asked.drawn(call.temperature, seed) | {"n_predict": longest, "n_probs": 1}
+        settings |= {"grammar": call.grammar} if call.grammar else {}
         found = await self._completed(call.model, ids, settings)
         logprobs = [place.token.logprob for place in found.places]
         return {"ids": list(found.ids), "logprobs": logprobs, "choices": [], "finish": found.finish}

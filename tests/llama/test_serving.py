@@ -14,6 +14,7 @@ from tests.vllm.test_serving import (  # noqa: F401  tests are what pytest finds
     test_a_seeded_prompt_as_long_as_the_context_does_not_kill_the_engine,
     test_adapters_load_and_unload_under_traffic_without_a_failed_request,
     test_an_adapter_that_cannot_be_loaded_is_named_and_the_rest_is_served,
+    test_an_answer_under_a_grammar_is_one_that_the_parser_takes,
     test_an_openai_client_picks_the_adapter_by_model_name,
     test_an_unknown_version_is_refused_with_the_known_names,
     test_greedy_answers_of_base_and_adapters_equal_transformers_and_peft,

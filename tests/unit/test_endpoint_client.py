@@ -87,6 +87,16 @@ def test_choices_have_a_logprob_each() -> None:
     assert sample.choice_logprobs == (-1.0, -1.0)
 
 
+def test_a_grammar_is_sent_where_there_is_one_and_one_call_has_one() -> None:
+    server, plain = Server(), requests(1)
+    held = [request.model_copy(update={"grammar": 'root ::= "1"'}) for request in plain]
+    talk(server, lambda model: model.sample(held))
+    talk(server, lambda model: model.sample(plain))
+    assert [body.get("grammar") for body in server.bodies] == ['root ::= "1"', None]
+    with pytest.raises(ValueError, match="must share model"):
+        talk(server, lambda model: model.sample([*held, *plain]))
+
+
 @pytest.mark.parametrize(("status", "times"), [(503, 5), (500, 2)])
 def test_a_restarting_replica_is_waited_for_and_found_again(status: int, times: int) -> None:
     server = Server(broken=times, status=status)

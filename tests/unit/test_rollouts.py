@@ -15,6 +15,7 @@ from forge.fakes.tokenizer import FakeTokenizer
 from forge.records import STAGES, FileEdit, Limits, Outcome, Task, Trajectory
 from forge.rollouts.rollout import Assignment, Runner
 from forge.seams import SampleRequest
+from forge.stages import REGISTRY
 from forge.stages.stage import PromptStyle
 from jobs.wiring import max_answer_tokens
 from sandboxes.grading import BoxGrader
@@ -70,13 +71,16 @@ def _run(
     hidden: Mapping[str, tuple[str, ...]] | None = None,
     temperature: float = 0.7,
     style: PromptStyle = "brief",
+    context_tokens: Mapping[str, int] | None = None,
+    **agent: bool,
 ) -> Trajectory:
     provider = provider or FakeProvider()
     runner = Runner(
         model=model, tokenizers=dict.fromkeys(STAGES, TOKENS), provider=provider,
         grader=BoxGrader(provider, lambda _: tree, Limits(), "run"),
-        tree_folder=lambda _: tree, agent=AgentConfig(prompt_style=style, repairs=1), sandbox=SandboxConfig(infra_retries=1),
+        tree_folder=lambda _: tree, agent=AgentConfig(prompt_style=style, repairs=1, **agent), sandbox=SandboxConfig(infra_retries=1),
         max_answer_tokens=dict.fromkeys(STAGES, 500), hidden=hidden or {}, run_id="run",
+        context_tokens=context_tokens or {},
     )  # fmt: skip
     assignment = Assignment(
         task=_task(), step="collect-1", round=2, sample=0, seed=5, temperature=temperature, models={stage: stage for stage in STAGES}
@@ -164,3 +168,48 @@ def test_boxes_are_closed_and_work_and_grade_use_different_ones(tree: Path) -> N
     found = _run(tree, _answers(GOOD), provider)
     assert len(provider.opened) == 2
     assert 0 < found.box_s <= found.seconds, "how long they were open is part of what a solve costs"
+
+
+@pytest.mark.parametrize("stage", ["analysis", "planning", "generation"])
+def test_a_refused_answer_is_asked_for_once_more_with_the_parsers_sentence(tree: Path, stage: str) -> None:
+    model = _answers(GOOD | {stage: ["what?", GOOD[stage][0]]})
+    found = _run(tree, model, temperature=0.0, mend=True)
+    assert found.outcome is Outcome.SOLVED and found.repairs == 0
+    refused, mended = (turn for turn in found.turns if turn.stage == stage)
+    assert (refused.parsed, mended.parsed, mended.attempt) == (False, True, 0)
+    assert mended.messages[:2] == refused.messages and mended.messages[2].content == "what?"
+    sentence = {"analysis": "names none of the candidates", "planning": "no 'edit' step", "generation": "no SEARCH/REPLACE block"}
+    assert sentence[stage] in mended.messages[3].content
+    for turn in (refused, mended):
+        assert turn.prompt_ids == TOKENS.render(turn.messages) and turn.completion_ids == TOKENS.encode(turn.text)
+
+
+@pytest.mark.parametrize("stage", ["planning", "generation"])
+def test_an_answer_that_is_refused_twice_ends_as_it_does_without_mending(tree: Path, stage: str) -> None:
+    model = _answers(GOOD | {stage: ["what?"]})
+    found = _run(tree, model, temperature=0.0, mend=True)
+    assert found.outcome is Outcome.AGENT_ERROR and found.reason == _run(tree, model, temperature=0.0).reason
+    assert [turn.parsed for turn in found.turns if turn.stage == stage] == [False, False]
+
+
+def test_a_refused_answer_never_teaches_and_the_mended_one_does_so_under_both_prompts(tree: Path) -> None:
+    found = _run(tree, _answers(GOOD | {"generation": ["what?", _edit("0")]}), temperature=0.0, mend=True)
+    rows = list(REGISTRY["generation"].from_trajectory(found, _task()))
+    refused, mended = (turn for turn in found.turns if turn.stage == "generation")
+    assert {row.completion_ids for row in rows} == {mended.completion_ids}
+    assert [row.prompt_ids for row in rows] == [mended.prompt_ids, refused.prompt_ids]
+
+
+def test_nothing_is_mended_where_the_model_has_no_room_for_the_longer_prompt(tree: Path) -> None:
+    script = GOOD | {"generation": ["what?", _edit("0")]}
+    found = _run(tree, _answers(script), temperature=0.0, mend=True, context_tokens={"generation": 600})
+    assert found.outcome is Outcome.AGENT_ERROR and [t.parsed for t in found.turns if t.stage == "generation"] == [False]
+
+
+def test_only_analysis_and_planning_are_asked_with_a_grammar_and_only_where_that_is_wanted(tree: Path) -> None:
+    model = _answers(GOOD)
+    _run(tree, model)
+    assert not any(request.grammar for request in model.asked)
+    model = _answers(GOOD)
+    _run(tree, model, structured=True)
+    assert {request.model_id for request in model.asked if request.grammar} == {"analysis", "planning"}

@@ -90,3 +90,13 @@ def test_of_several_right_answers_the_nearest_is_lent() -> None:
     tasks = {"a": _task("a", MINUS), "b": _task("b", NONE)}
     found = [_trajectory("a", Outcome.SOLVED, renamed), _trajectory("a", Outcome.SOLVED, RIGHT, sample=1)]
     assert _lent(*found, _trajectory("b", Outcome.FAILED, MINUS), **tasks) == [("b", _answer(RIGHT))]
+
+
+def test_an_answer_is_lent_under_the_first_prompt_not_the_one_that_mended_another() -> None:
+    tasks = {"a": _task("a", MINUS), "b": _task("b", NONE)}
+    solved, failed = _trajectory("a", Outcome.SOLVED, RIGHT), _trajectory("b", Outcome.FAILED, MINUS)
+    refused = failed.turns[1].model_copy(update={"parsed": False, "text": "what?"})
+    mended = failed.turns[1].model_copy(update={"prompt_ids": (1, 2, 3)})
+    failed = failed.model_copy(update={"turns": (failed.turns[0], refused, mended)})
+    (row,) = lent([solved, failed], tasks, _proof, lambda task: {edit.path: edit.content or "" for edit in task.setup})
+    assert row.prompt_ids == refused.prompt_ids and row.completion_ids == solved.turns[1].completion_ids

@@ -23,8 +23,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from forge.endpoint.canary import TOLERANCE_FLOAT32, Probe, check
 from forge.endpoint.client import EndpointModel
 from forge.errors import EndpointError
-from forge.records import Message
+from forge.records import Message, Symbol
 from forge.seams import Sample, SampleRequest
+from forge.stages import analysis, planning
+from forge.stages.stage import Situation
 from serve import app
 from tests.vllm.conftest import Served
 from tests.vllm.tiny_models import make_adapter
@@ -103,6 +105,22 @@ def test_a_judgement_has_both_exact_logprobs(served: Served) -> None:
         expected = logprobs_after(model, served.prompt(text))[0]
         assert sample.choice_logprobs == pytest.approx([float(expected[c]) for c in choices], abs=TOLERANCE_FLOAT32)
         assert sample.completion_ids == (choices[0] if expected[choices[0]] > expected[choices[1]] else choices[1],)
+
+
+def test_an_answer_under_a_grammar_is_one_that_the_parser_takes(served: Served) -> None:
+    """A random base says nothing of the kind by itself; the lines hold what grammars have to escape."""
+    source = 'def say(name):\n\tquote = "\\\\d\\""\n    return "ü" if name else [1]  # 1 -> 2\n'
+    symbols = tuple(Symbol(path="a.py", name=n, signature="s()", source=source, first_line=1, last_line=3) for n in "ab")
+    situation = Situation(statement="s", candidates=symbols, symbols=symbols)
+    options: dict[str, Any] = {"max_tokens": 200, "temperature": 1.0}
+    for stage, style in ((analysis.STAGE, "full"), (planning.STAGE, "brief"), (planning.STAGE, "full")):
+        grammar = stage.grammar(situation, style)
+        requests = [asked(served, "review@r1-2", text, seed=seed, grammar=grammar, **options) for text in PROMPTS for seed in (1, 2)]
+        for sample in sampled(served, [*requests, asked(served, "main", "free", max_tokens=4)])[:-1]:
+            assert stage.parse(served.tokenizer.decode(sample.completion_ids), symbols)
+            assert len(sample.logprobs) == len(sample.completion_ids)
+    with pytest.raises(EndpointError, match="HTTP 400"):
+        sampled(served, [asked(served, "main", "x", grammar="root ::= (")])
 
 
 def test_a_seed_decides_a_sample_and_prompts_of_one_call_have_their_own(served: Served) -> None:
