@@ -15,7 +15,7 @@ DOING: Mapping[RoundKind, str] = {
     "cold-start": "train every stage on mined commits",
     "rft": "sample {tasks} training tasks {samples} times each{probe}, train on what was solved",
     "dpo": "train on pairs of a solved and a failed answer, from the promoted adapters on",
-    "teacher": "let the teacher act on {tasks} training tasks, train on what it solved",
+    "teacher": "let the teacher act{stages} on {tasks} training tasks, train on what it solved",
     "scaffold": "try {samples} settings of the agent on {tasks} training tasks, train nothing",
     "stop": "nothing more",
 }
@@ -47,6 +47,8 @@ class RoundPlan(Record):
     samples: int = 0
     """Samples a task on average."""
     temperature: float = 0.0
+    taught: tuple[str, ...] = ()
+    """Stages that the teacher acts for in its round; none named means all."""
     lever: str = ""
     """What was changed because the rounds before gained nothing; empty where nothing had to be."""
 
@@ -59,7 +61,8 @@ class RoundPlan(Record):
     def doing(self) -> str:
         """What the round does, in a clause."""
         probe = f" ({self.probe} as a probe)" if self.probe < self.samples else ""
-        return DOING[self.kind].format(tasks=self.tasks, samples=self.samples, probe=probe) + (
+        stages = f" as {' and '.join(self.taught)}" if self.taught else ""
+        return DOING[self.kind].format(tasks=self.tasks, samples=self.samples, probe=probe, stages=stages) + (
             f", pulling a lever: {self.lever}" if self.lever else ""
         )
 

@@ -8,7 +8,7 @@ What is carried out, and where, is behind `Hands`.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 
 from forge.config import ForgeConfig
@@ -19,7 +19,7 @@ from forge.rounds import bootstrap, curriculum, gate, pairs, plateau, scaffold
 from forge.rounds.gate import Gate, Regression
 from forge.rounds.hands import Hands, Rows
 from forge.rounds.names import SETTINGS_ALONE, WEIGHTS_ALONE, collecting, evaluating, teaching
-from forge.rounds.past import Past, past_of, tally
+from forge.rounds.past import Past, counted, past_of, tally
 from forge.rounds.plan import Means, in_words, next_plan, overspent
 from forge.rounds.scaffold import Settings, Trial
 from forge.rounds.select import select, with_replay
@@ -114,9 +114,14 @@ class Rounds:
         if plan.tasks > len(self._hands.side("train")):
             self._hands.prove(plan.tasks)
         report = report.model_copy(update={"collected": self._collect(plan)})
-        if plan.kind == "rft" and (refusal := self._refused(plan)):
-            return report.model_copy(update={"decision": refusal})
-        rows, dropped = self._rows(plan)
+        short: tuple[str, ...] = ()
+        if plan.kind in ("rft", "teacher"):
+            decision, short = self._judged_stages(plan)
+            if decision.choice == "refused":
+                return report.model_copy(update={"decision": decision.why})
+        rows, dropped = self._rows(plan, short)
+        if plan.kind != "cold-start" and not any(rows.values()):
+            return report.model_copy(update={"decision": "there is nothing to learn from: no rollout gives a row", "dropped": dropped})
         refs = self._hands.train(plan, rows)
         retired = self._retired(plan)
         models = self._steps.models() | {ref.stage: ref.model_id for ref in refs}
@@ -150,7 +155,10 @@ class Rounds:
         """Outcomes of the round's sampled rollouts of training tasks; none for a round that learns from what there is."""
         if plan.kind not in ("rft", "teacher"):
             return {}
-        probed = curriculum.probes([task.id for task in self._hands.side("train")], self._past.tallies, plan, self._rounds)
+        past, minimum = self._past, self._rounds.bootstrap_solves
+        uneven = 0 < len(bootstrap.held_back(past.own, minimum)) < len(past.own)
+        ids = [task.id for task in self._hands.side("train")]
+        probed = curriculum.probes(ids, past.tallies, plan, self._rounds, retiring=not uneven)
         if plan.kind == "teacher":
             steps: tuple[str, ...] = (teaching(plan.round),)
             self._steps.collect(plan, steps[0], probed.samples, what="training tasks, acted on by the teacher")
@@ -166,18 +174,23 @@ class Rounds:
         counts = [self._ledger.outcomes(step) for step in steps]
         return {name: sum(count.get(name, 0) for count in counts) for name in dict.fromkeys(n for count in counts for n in count)}
 
-    def _refused(self, plan: RoundPlan) -> str:
-        """Why the agent is not to be trained on its own answers yet; empty when it may."""
+    def _judged_stages(self, plan: RoundPlan) -> tuple[Decision, tuple[str, ...]]:
+        """Whether the agent may be trained on its own answers, and which of its stages may not yet."""
+        minimum = self._rounds.bootstrap_solves
 
         def judge() -> tuple[Decision, Decision]:
-            decision = bootstrap.self_training(self._past, self._rounds.bootstrap_solves)
+            by_id = {task.id: task for task in self._hands.side("train")}
+            own = bootstrap.own_answers(self._steps.training(plan.round), by_id)
+            alone = plan.kind == "rft"
+            decision = bootstrap.self_training(self._past, minimum, own) if alone else bootstrap.beside_teacher(plan.round, minimum, own)
             return decision, decision
 
-        decision = self._ledger.decide(plan.round, "bootstrap", Decision, judge)
-        return "" if decision.choice == "allowed" else decision.why
+        decision = self._ledger.decide(plan.round, "bootstrap" if plan.kind == "rft" else "stages", Decision, judge)
+        return decision, bootstrap.held_back(counted(decision), int(decision.figures["minimum"]))
 
-    def _rows(self, plan: RoundPlan) -> tuple[Rows, dict[str, int]]:
-        """What each stage learns from in this round, and counts of what was left out, by reason."""
+    def _rows(self, plan: RoundPlan, short: Collection[str]) -> tuple[Rows, dict[str, int]]:
+        """What each stage learns from in this round, and counts of what was left out, by reason; of stages that are `short` of own
+        answers, the teacher's alone."""
         if plan.kind == "cold-start":
             rows = {stage: self._hands.mined(stage) for stage in STAGES}
             if share := self._rounds.aligned_share:
@@ -188,17 +201,16 @@ class Rounds:
         if plan.kind == "dpo":
             found = pairs.preferences(trajectories, by_id, keep_per_task=settings.keep_per_task)
             return {stage: rows for stage, rows in found.items() if len(rows) >= settings.preference_pairs}, {}
-        chosen = select(
-            trajectories,
-            by_id,
-            keep_per_task=settings.keep_per_task,
-            repository_share=settings.repository_share,
-            soft_share=settings.soft_share,
-        )
+        shares = {"repository_share": settings.repository_share, "soft_share": settings.soft_share}
+        chosen = select(trajectories, by_id, keep_per_task=settings.keep_per_task, **shares)
+        shown = bootstrap.by_teacher(trajectories)
+        for stage in short:
+            chosen.rows[stage] = select(shown[stage], by_id, keep_per_task=settings.keep_per_task, **shares).rows[stage]
         borrowed = self._hands.lent(trajectories)
         chosen.rows["generation"] += borrowed
         self._hands.say(f"  {chosen.solved_tasks} tasks solved so far; their answers solve {len(borrowed)} others too")
-        rows = {s: with_replay(chosen.rows[s], self._hands.mined(s), settings.replay, self._config.seed) for s in STAGES}
+        taught = [stage for stage in STAGES if stage not in short or chosen.rows[stage]]  # the others keep their adapters
+        rows = {s: with_replay(chosen.rows[s], self._hands.mined(s), settings.replay, self._config.seed) for s in taught}
         return rows, chosen.dropped
 
     def _gate(self, report: RoundReport, refs: Sequence[AdapterRef], retired: Sequence[Task]) -> Gate:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
-from forge.records import Decision, Outcome, Record, Result, RoundPlan, RoundReport, Spent
+from forge.records import STAGES, Decision, Outcome, Record, Result, RoundPlan, RoundReport, Spent
 from forge.rounds.names import collecting, evaluating, second_look
 
 
@@ -45,6 +45,8 @@ class Past(Record):
     """Training tasks that are graded without tests: solving them proves little."""
     refused: tuple[int, ...] = ()
     """Rounds whose training was refused for want of own solves."""
+    own: dict[str, int] = {}
+    """By stage, the training tasks solved on its own answers, as counted in the last round that sampled any."""
     spent: Spent = Spent()
 
     @property
@@ -88,7 +90,9 @@ def past_of(book: Book, heldout: Collection[str], spent: Spent, soft: Collection
                 again[name] = tally([*greedy, *book.results(second_look(name))])
     last = rounds[-1].round if rounds else 0
     tallies = {number: tally(r for step in collecting(number) for r in book.results(step)) for number in range(2, last + 2)}
-    refused = tuple(decision.round for decision in book.decisions() if decision.name == "bootstrap" and decision.choice == "refused")
+    decided = book.decisions()
+    refused = tuple(decision.round for decision in decided if decision.name == "bootstrap" and decision.choice == "refused")
+    own = [counted(decision) for decision in decided if decision.name in ("bootstrap", "stages") and decision.round <= last]
     return Past(
         rounds=tuple(rounds),
         heldout=results,
@@ -96,8 +100,14 @@ def past_of(book: Book, heldout: Collection[str], spent: Spent, soft: Collection
         soft=frozenset(soft),
         tallies={number: found for number, found in tallies.items() if found},
         refused=refused,
+        own=own[-1] if own else {},
         spent=spent,
     )
+
+
+def counted(decision: Decision) -> dict[str, int]:
+    """The stages' numbers that a decision of `forge.rounds.bootstrap` rests on; none in those of before stages were counted."""
+    return {stage: int(decision.figures[stage]) for stage in STAGES if stage in decision.figures}
 
 
 def solved(results: Iterable[Result]) -> dict[str, bool]:

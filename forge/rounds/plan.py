@@ -5,7 +5,7 @@ from __future__ import annotations
 from forge.config import BudgetConfig, RoundsConfig
 from forge.records import Decision, RoundPlan, Spent
 from forge.rounds import plateau
-from forge.rounds.bootstrap import self_training
+from forge.rounds.bootstrap import held_back, self_training
 from forge.rounds.past import Past
 from forge.rounds.plateau import Stock
 
@@ -27,13 +27,18 @@ def next_plan(past: Past, means: Means, rounds: RoundsConfig) -> tuple[Decision,
         return _decided(RoundPlan(round=number, kind="stop"), over)
     if number > rounds.limit + 1:
         return _decided(RoundPlan(round=number, kind="stop"), f"all {rounds.limit} rounds after the cold start are done")
-    if number - 1 in past.refused and self_training(past, rounds.bootstrap_solves).choice == "refused":
+    short = held_back(past.own, rounds.bootstrap_solves)
+    if number - 1 in past.refused and self_training(past, rounds.bootstrap_solves, past.own).choice == "refused":
         if means.teacher:
             return _decided(_plan(past, means, rounds, kind="teacher"), "too few own solves to learn from, so the teacher shows how")
         if rounds.scaffold.trials and not any(plan.kind == "scaffold" for plan in past.plans):
             why = "too few own solves to learn from, and no teacher: the agent's own settings first"
             return _decided(_plan(past, means, rounds, kind="scaffold"), why)
         return _decided(RoundPlan(round=number, kind="stop"), "too few own solves to learn from, and there is no teacher")
+    if short and means.teacher and past.plans[-1].kind == "rft":
+        why = f"too few own answers of {' and '.join(short)} to learn from, so the teacher shows how; the other stages act for themselves"
+        plan = _plan(past, means, rounds, kind="teacher").model_copy(update={"taught": short})
+        return _decided(plan, why)
     trained = _trained_since_search(past)
     if rounds.scaffold.trials and trained >= rounds.scaffold.every:
         why = f"{trained} training rounds since the agent's own settings were looked at"
@@ -71,7 +76,7 @@ def _plan(past: Past, means: Means, rounds: RoundsConfig, kind: str = "rft", lev
     samples = before[-1].samples if before and before[-1].kind == "rft" else rounds.samples
     fresh = rounds.fresh_tasks or means.tasks
     tasks = min(means.tasks, (before[-1].tasks if before else 0) + fresh)
-    if number - 1 in past.refused:
+    if number - 1 in past.refused or kind == "teacher":
         tasks = before[-1].tasks if before else tasks
     if lever == plateau.FRESH:
         tasks = means.tasks

@@ -27,8 +27,10 @@ class Steps:
     # Training tasks
 
     def collect(self, plan: RoundPlan, step: str, samples: Mapping[str, int], *, first: int = 0, what: str) -> None:
-        """Rollouts `first` … of each training task up to its number of samples, by the promoted adapters or by the teacher."""
-        models = self.models() if plan.kind == "rft" else {stage: f"{PREFIX}{stage}" for stage in STAGES}
+        """Rollouts `first` … of each training task up to its number of samples, by the promoted adapters, in a teacher's round by the
+        teacher for the stages that it is to show."""
+        taught = (plan.taught or STAGES) if plan.kind == "teacher" else ()
+        models = self.models() | {stage: f"{PREFIX}{stage}" for stage in taught}
         agent = self._agent()
         asked = [
             self._assignment(task, step, plan.round, models, agent, sample=sample, temperature=plan.temperature)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from forge.config import ForgeConfig
+from forge.endpoint.acting import PREFIX
 from forge.evals.stage_scores import Truth
 from forge.records import (
     AdapterRef,
@@ -44,6 +45,7 @@ SKILL = "skill"
 """Metric of a version: the log-odds that it solves a task of difficulty 0."""
 FORGED_SHARE = 0.5
 STORM_SHARE = 0.2
+CLEARED = 1 / 3
 
 
 class Climate(Record):
@@ -62,6 +64,13 @@ class Climate(Record):
     """Skill after the cold start."""
     boldness: float = 0.0
     """Skill that an agent gains whose retries are sampled at temperature 1."""
+    teacher: float = 3.0
+    """Skill of an agent whose generation is a teacher."""
+    stages: tuple[str, ...] = ("planning", "generation")
+    """Stages that act, of those that write."""
+    clumsy: dict[str, float] = {}
+    """Share of a stage's own answers that cannot be read, of which a round that trains it takes two thirds; the task is solved all the
+    same, as it is when analysis says nothing."""
 
 
 class World:
@@ -77,6 +86,8 @@ class World:
     def skill(self, models: Mapping[str, str]) -> float:
         """The skill of the agent made of these models; the base has none to speak of."""
         model = models["generation"]
+        if model.startswith(PREFIX):
+            return self.climate.teacher
         if model not in self._skills:
             adapter = "@" in model
             self._skills[model] = self._adapters.get(model).metrics[SKILL] if adapter else self.climate.baseline - 3 * self.climate.spread
@@ -137,7 +148,8 @@ class World:
             data_sha256=hashlib.sha256(repr(sorted((s, len(r)) for s, r in rows.items())).encode()).hexdigest(),
             rank=1,
             examples=sum(len(found) for found in rows.values()),
-            metrics={SKILL: skill},
+            metrics={SKILL: skill}
+            | {stage: share * (CLEARED if before is not None and rows.get(stage) else 1.0) for stage, share in self._clumsy().items()},
         )
         return [self._adapters.add(staged, ref)]
 
@@ -167,10 +179,21 @@ class World:
         outcome = Outcome.SOLVED if solved else Outcome.FAILED
         if planted == "storm" and _uniform("storm", assignment.step, task.id, assignment.sample) < STORM_SHARE:
             outcome = Outcome.INFRA_ERROR
+        clumsy = self._clumsy() if self.climate.clumsy else {}
         answer = tuple(1 + int(drawn * 10**6) // 10**place % 10 for place in range(3))
-        writes = {"model_id": version, "messages": (), "text": "x", "prompt_ids": (1,), "logprobs": (0.0,) * 3}
+        writes = {"messages": (), "text": "x", "prompt_ids": (1,), "logprobs": (0.0,) * 3}
         ids = (*answer, int(solved))
-        turns = tuple(Turn(stage=stage, completion_ids=ids, subject=task.id, **writes) for stage in ("planning", "generation"))
+        turns = tuple(
+            Turn(
+                stage=stage,
+                model_id=assignment.models[stage],
+                completion_ids=ids,
+                subject=task.files[0],
+                parsed=assignment.models[stage].startswith(PREFIX) or _uniform(drawn, stage) >= clumsy.get(stage, 0.0),
+                **writes,
+            )
+            for stage in self.climate.stages
+        )
         return Trajectory(
             id=hashlib.sha256(f"{assignment.step}:{task.id}:{assignment.sample}".encode()).hexdigest()[:16],
             task_id=task.id,
@@ -181,10 +204,16 @@ class World:
             seed=assignment.seed,
             temperature=assignment.temperature,
             turns=turns if outcome is not Outcome.INFRA_ERROR else (),
+            edits=(FileEdit(path=task.files[0], content=""),),
             patch=f"+{answer}",
             outcome=outcome,
             verdict=Verdict(passed=solved, reason="") if outcome is not Outcome.INFRA_ERROR else None,
         )
+
+    def _clumsy(self) -> dict[str, float]:
+        """Share of each stage's own answers that cannot be read, by the promoted adapters."""
+        ref = self._adapters.promoted().get("generation")
+        return {s: ref.metrics[s] if ref is not None and s in ref.metrics else share for s, share in self.climate.clumsy.items()}
 
     def _chance(self, skill: float, task: str) -> float:
         difficulty = self.climate.spread * _normal(self.climate.seed, task)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from forge.config import RoundsConfig
-from forge.records import Interval, RoundPlan, RoundReport, Spent, StepReport
+from forge.records import FileEdit, Interval, Outcome, RoundPlan, RoundReport, Spent, StepReport, Task, Trajectory, Turn
 from forge.rounds import curriculum
-from forge.rounds.bootstrap import self_training
-from forge.rounds.past import Past, Tally
+from forge.rounds.bootstrap import beside_teacher, by_teacher, held_back, own_answers, self_training
+from forge.rounds.past import Past, Tally, counted
 from forge.rounds.plan import Means, in_words, next_plan
 from forge.rounds.plateau import levers_since_gain, next_lever, progress
 
@@ -134,11 +134,69 @@ def test_a_budget_that_is_used_up_ends_the_loop_and_one_that_is_not_does_not(lim
 
 def test_too_few_own_solves_refuse_self_training_and_enough_allow_it() -> None:
     past = _past([3, 10])
-    assert self_training(past, 50).choice == "allowed"
-    refused = self_training(past, 51)
+    assert self_training(past, 50, {}).choice == "allowed"
+    refused = self_training(past, 51, {})
     assert refused.choice == "refused" and "only 50 different training tasks" in refused.why and refused.figures["own_solves"] == 50
-    none = self_training(past.model_copy(update={"tallies": {}}), 0)
+    none = self_training(past.model_copy(update={"tallies": {}}), 0, {})
     assert none.choice == "refused" and "no training task was solved" in none.why
+
+
+OWN = {"analysis": 12, "planning": 50, "generation": 50}
+
+
+def test_a_stage_with_too_few_answers_of_its_own_is_held_back_while_the_others_learn_from_themselves() -> None:
+    decision = self_training(_past([3, 10]), 50, OWN)
+    assert decision.choice == "allowed but for analysis" and "only 12 (analysis)" in decision.why
+    assert held_back(counted(decision), 50) == ("analysis",)
+    assert self_training(_past([3, 10]), 12, OWN).choice == "allowed"
+    assert self_training(_past([3, 10]), 51, OWN).choice == "refused"
+
+
+def test_stages_that_the_teacher_carried_along_open_before_the_agent_as_a_whole() -> None:
+    decision = self_training(_past([3, 10]), 60, OWN | {"planning": 60})
+    assert decision.choice == "allowed but for analysis, generation" and "they learn from a teacher's answers" in decision.why
+
+
+def test_beside_a_teacher_stages_without_own_proof_learn_from_it_alone() -> None:
+    decision = beside_teacher(4, 50, OWN)
+    assert (decision.name, decision.choice) == ("stages", "the teacher's answers alone for analysis")
+    assert beside_teacher(4, 12, OWN).choice == "own answers too"
+
+
+def test_after_a_round_that_held_a_stage_back_the_teacher_acts_for_it_alone_and_only_where_there_is_one() -> None:
+    past, settings = _past([3, 40, 55], own=OWN), SETTINGS.model_copy(update={"bootstrap_solves": 50})
+    decision, plan = next_plan(past, MEANS.model_copy(update={"teacher": True}), settings)
+    assert (plan.kind, plan.taught, plan.samples, plan.tasks) == ("teacher", ("analysis",), 1, 40)
+    assert "act as analysis on 40 training tasks" in in_words(plan, decision.why)
+    assert next_plan(past, MEANS, settings)[1].kind == "rft"
+    assert (
+        next_plan(past, MEANS.model_copy(update={"teacher": True}), settings.model_copy(update={"bootstrap_solves": 12}))[1].kind == "rft"
+    )
+
+
+def _solved(name: str, *stages: tuple[str, str], outcome: Outcome = Outcome.SOLVED, parsed: bool = True) -> Trajectory:
+    shared = {"messages": (), "text": "x", "prompt_ids": (1,), "completion_ids": (2,), "logprobs": (0.0,), "subject": "a.py::f"}
+    turns = tuple(Turn(stage=stage, model_id=model, parsed=parsed or stage != "analysis", **shared) for stage, model in stages)
+    return Trajectory(
+        id=name, task_id=name, repo="r", round=2, step="collect-1", sample=0, seed=0, temperature=1.0, turns=turns, outcome=outcome,
+        edits=(FileEdit(path="a.py", content=""),),
+    )  # fmt: skip
+
+
+def test_own_answers_are_those_that_led_to_a_proven_success_and_not_a_teachers() -> None:
+    edit = FileEdit(path="a.py", content="")
+    tasks = {
+        name: Task(id=name, repo="r", base_commit="b", origin="injected", statement="s", tree="h", gold=(edit,), tests=(),
+                   fail_to_pass=() if name == "soft" else ("x",), pass_to_pass=(), files=("a.py",), side="train")
+        for name in ("own", "mixed", "failed", "dumb", "soft")
+    }  # fmt: skip
+    own, mixed = (("analysis", "a@1"), ("planning", "p@1")), (("analysis", "a@1"), ("planning", "teacher@planning"))
+    found = [
+        _solved("own", *own), _solved("own", *own), _solved("mixed", *mixed), _solved("failed", *own, outcome=Outcome.FAILED),
+        _solved("dumb", *own, parsed=False), _solved("soft", *own),
+    ]  # fmt: skip
+    assert own_answers(found, tasks) == {"analysis": 2, "planning": 2}
+    assert [trajectory.id for trajectory in by_teacher(found)["planning"]] == ["mixed"] and "analysis" not in by_teacher(found)
 
 
 def test_after_a_refusal_the_teacher_acts_and_without_one_the_loop_ends() -> None:
@@ -171,6 +229,7 @@ def test_tasks_solved_always_retire_and_those_never_solved_wait_and_come_back() 
     tallies = {2: {"a": always, "b": never, "c": never}, 3: {"b": never, "c": Tally(solved=1, graded=4)}}
     probed = curriculum.probes(["a", "b", "c", "d", "e"], tallies, PLAN, SETTINGS)
     assert probed.samples == {"c": 2, "d": 2} and probed.retired == ("a",) and probed.waiting == ("b",)
+    assert "a" in curriculum.probes(["a", "b"], tallies, PLAN, SETTINGS, retiring=False).samples
     later = curriculum.probes(["a", "b", "c", "d"], tallies, PLAN.model_copy(update={"round": 6}), SETTINGS)
     assert "b" in later.samples and later.waiting == ()
 

@@ -190,6 +190,37 @@ def test_settings_of_made_up_runs_are_a_valid_configuration() -> None:
     assert settings(SMALL).rounds.samples == 2
 
 
+WITH_A_CLUMSY_STAGE = Climate(
+    train=40, heldout=30, effect=0.2, sharpness=20.0, baseline=1.0, stages=("analysis", "planning", "generation"), clumsy={"analysis": 0.95}
+)
+
+
+def test_a_stage_that_hardly_answers_learns_from_the_teacher_and_the_others_from_themselves_until_it_answers_enough(tmp_path: Path) -> None:
+    config = _config("rounds.bootstrap_solves=12", "teacher.model=large", "rounds.limit=3")
+    live(config, WITH_A_CLUMSY_STAGE, {2: "gain", 3: "gain"}, tmp_path, RecordingTracker())
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        reports = {report.name: report for report in ledger.rounds()}
+        assert list(reports) == ["baseline", "cold-start", "rft-1", "teacher-2", "rft-3"]
+        choices = {d.round: d.choice for d in ledger.decisions() if d.name in ("bootstrap", "stages")}
+        assert choices == {2: "allowed but for analysis", 3: "the teacher's answers alone for analysis", 4: "allowed"}
+        assert set(reports["rft-1"].examples) == {"relevance", "planning", "generation", "review"}
+        assert reports["teacher-2"].plan is not None and reports["teacher-2"].plan.taught == ("analysis",)
+        assert 0 < reports["teacher-2"].examples["analysis"] < reports["teacher-2"].examples["planning"]
+        models = {turn.stage: turn.model_id for trajectory in ledger.trajectories("teach-2") for turn in trajectory.turns}
+        assert models["analysis"] == "teacher@analysis" and "teacher" not in models["generation"]
+
+
+def test_without_a_teacher_a_stage_that_hardly_answers_keeps_its_adapter_and_without_need_none_does(tmp_path: Path) -> None:
+    deft = WITH_A_CLUMSY_STAGE.model_copy(update={"clumsy": {}})
+    for name, climate, teacher in (("alone", WITH_A_CLUMSY_STAGE, ()), ("deft", deft, ("teacher.model=large",))):
+        config = _config("rounds.bootstrap_solves=12", "rounds.limit=2", *teacher)
+        live(config, climate, {}, tmp_path / name, RecordingTracker())
+        with Ledger(tmp_path / name / "ledger.db") as ledger:
+            rounds = ledger.rounds()[2:]
+            assert [report.name for report in rounds] == ["rft-1", "rft-2"]
+            assert ["analysis" in report.examples for report in rounds] == [name == "deft"] * 2
+
+
 SEARCHING = ("rounds.scaffold.trials=5", "rounds.scaffold.tasks=40", "rounds.scaffold.every=1", "rounds.limit=3")
 
 
