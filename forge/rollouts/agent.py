@@ -19,6 +19,7 @@ from forge.seams import ChatModel, ChatTokenizer, Sample, SampleRequest
 from forge.stages import REGISTRY, analysis, planning, relevance
 from forge.stages.edits import apply_edits, hunks_between, parse_edits
 from forge.stages.stage import Hunk, PromptStyle, Situation, mending
+from forge.stages.syntax import refuse_broken
 
 T = TypeVar("T")
 NO_LIMITS: Mapping[str, int] = {}
@@ -133,7 +134,7 @@ class StagedAgent:
         self._keep(plan.model_copy(update={"subject": "\n".join(symbol.key for symbol in planned)}))
         situation = Situation(statement=statement, symbols=planned, rejected=rejected, plan=planning.written(steps, planned))
         answer, (edits, hunks) = await self._write(
-            "generation", situation, number, lambda text: _applied(text, tree.files, planned), [planned[0].key]
+            "generation", situation, number, lambda text: self._edits(text, tree.files, planned), [planned[0].key]
         )
         self._keep(answer)
         checked = await self._check(edits, planned)
@@ -165,6 +166,13 @@ class StagedAgent:
                 raise
         turn = (await self._ask(stage, [again], attempt, subjects, grammar))[0]
         return turn, self._parsed(turn, parse)
+
+    def _edits(self, text: str, files: Mapping[str, str], scopes: Sequence[Symbol]) -> tuple[tuple[FileEdit, ...], tuple[Hunk, ...]]:
+        """See `_applied`. Where answers are mended, an edit that breaks a file's syntax is one to mend; else what runs it says so."""
+        edits, hunks = _applied(text, files, scopes)
+        if self._settings.mend:
+            refuse_broken(edits, files)
+        return edits, hunks
 
     def _parsed(self, turn: Turn, parse: Callable[[str], T]) -> T:
         """The parsed answer; a turn that cannot be parsed is kept as such."""

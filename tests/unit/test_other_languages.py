@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from forge.config import AgentConfig, MiningConfig
+from forge.errors import StageError
 from forge.fakes.chat_model import FakeChatModel
 from forge.fakes.tokenizer import FakeTokenizer
 from forge.mining.changes import change_of
@@ -23,6 +24,7 @@ from forge.stages.mutations import wrong_fixes
 from forge.stages.outline import outline_of
 from forge.stages.stage import Change
 from forge.stages.symbols import is_test_path, symbol_at, symbols_of
+from forge.stages.syntax import refuse_broken, syntax_error
 
 GO = """package cart
 
@@ -213,3 +215,18 @@ def test_the_agent_changes_a_tree_without_python(tmp_path: Path) -> None:
     assert work.handed_in is not None, work.reason
     assert "-\tsum := 1\n+\tsum := 0\n" in tree.patch(work.handed_in.edits)
     assert len(tree.index) == 3 and "vendor/x.go" not in tree.files and tree.tests_of(["cart/cart.go"], 9) == []
+
+
+@pytest.mark.parametrize(("path", "right", "wrong", "said"), [
+    ("a.py", "def f():\n    return 1\n", "def f():\n    return (\n", "'(' was never closed, line 2"),
+    ("a.go", GO, GO.replace("return sum\n}", "return sum\n"), "syntax error, line"),
+    ("a.rs", RUST, RUST.replace("x + 1;", "x + ;"), "syntax error, line 6"),
+    ("a.kt", "fun f() = 1\n", "fun f( = 1\n", ""),
+])  # fmt: skip
+def test_an_edit_that_breaks_the_syntax_is_refused_with_the_line(path: str, right: str, wrong: str, said: str) -> None:
+    assert syntax_error(path, right) == "" and said in syntax_error(path, wrong)
+    refuse_broken([FileEdit(path=path, content=right), FileEdit(path=path, content=None)], {path: wrong})
+    refuse_broken([FileEdit(path=path, content=wrong + " ")], {path: wrong})  # it was broken before
+    if said:
+        with pytest.raises(StageError, match=f"{path} does not parse after the edit: "):
+            refuse_broken([FileEdit(path=path, content=wrong)], {path: right})

@@ -184,6 +184,14 @@ def test_a_refused_answer_is_asked_for_once_more_with_the_parsers_sentence(tree:
         assert turn.prompt_ids == TOKENS.render(turn.messages) and turn.completion_ids == TOKENS.encode(turn.text)
 
 
+def test_an_edit_that_breaks_the_syntax_is_mended_where_answers_are(tree: Path) -> None:
+    script = GOOD | {"generation": [_edit("("), _edit("0")]}
+    found = _run(tree, _answers(script), temperature=0.0, mend=True)
+    assert found.outcome is Outcome.SOLVED and found.repairs == 0
+    assert any("shop/cart.py does not parse after the edit" in m.content for turn in found.turns for m in turn.messages)
+    assert _run(tree, _answers(script), temperature=0.0).outcome is Outcome.FAILED, "without, running it says so and review decides"
+
+
 @pytest.mark.parametrize("stage", ["planning", "generation"])
 def test_an_answer_that_is_refused_twice_ends_as_it_does_without_mending(tree: Path, stage: str) -> None:
     model = _answers(GOOD | {stage: ["what?"]})
