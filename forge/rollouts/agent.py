@@ -80,7 +80,7 @@ class StagedAgent:
         statement = tree.task.statement
         ranked = tree.index.search(statement, self._settings.candidates)
         if not ranked:
-            return Work(turns=tuple(self._turns), handed_in=None, attempts=0, reason="no symbols to look at")
+            return Work(turns=tuple(self._turns), handed_in=None, attempts=0, reason="no function was found in it, in any of the languages that are known")
         named = await self._analyse(statement, ranked)
         judged = list(dict.fromkeys([*named, *ranked]))[: self._settings.judged]
         symbols = await self._judge(statement, sorted(judged, key=ranked.index))

@@ -47,7 +47,7 @@ def _examples_test(statement: str, symbols: Sequence[Symbol]) -> str:
     """A test module of the issue's doctests that call one of the symbols, empty when there is none."""
     tests, imports = [], []
     for number, example in enumerate(examples_of(statement)):
-        symbol = next((s for s in symbols if example.call.startswith(f"{s.name}(")), None)
+        symbol = next((s for s in symbols if s.path.endswith(".py") and example.call.startswith(f"{s.name}(")), None)
         if symbol is not None:
             imports.append(f"from {module_of(symbol.path)} import {symbol.name}")
             tests.append(f"def test_example_{number}():\n    assert ({example.call}) == ({example.expected})\n")
