@@ -22,6 +22,7 @@ from forge.stages.stage import Hunk, PromptStyle, Situation, mending
 from forge.stages.syntax import refuse_broken
 
 T = TypeVar("T")
+NO_FUNCTIONS = "no function was found in it, in any of the languages that are known"
 NO_LIMITS: Mapping[str, int] = {}
 GRAMMARS: Mapping[str, Callable[[Situation, PromptStyle], str]] = {"analysis": analysis.STAGE.grammar, "planning": planning.STAGE.grammar}
 """What the answers of a stage have to be like. Generation has none: whether text can be found, and Python be parsed, no grammar says."""
@@ -80,7 +81,7 @@ class StagedAgent:
         statement = tree.task.statement
         ranked = tree.index.search(statement, self._settings.candidates)
         if not ranked:
-            return Work(turns=tuple(self._turns), handed_in=None, attempts=0, reason="no function was found in it, in any of the languages that are known")
+            return Work(turns=tuple(self._turns), handed_in=None, attempts=0, reason=NO_FUNCTIONS)
         named = await self._analyse(statement, ranked)
         judged = list(dict.fromkeys([*named, *ranked]))[: self._settings.judged]
         symbols = await self._judge(statement, sorted(judged, key=ranked.index))
