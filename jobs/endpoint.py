@@ -71,6 +71,7 @@ def run(config: ForgeConfig) -> None:
                     urls=follower.urls,
                     bases={name: str(folder) for name, folder in bases.items()},
                     api_key=own_key(config),
+                    environments=config.serve.environments,
                 )
 
             agent = app.deploy_agent(config, make(), config.workspace_path / SOLVES)

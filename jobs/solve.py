@@ -86,7 +86,14 @@ def in_process(config: ForgeConfig, url: str, api_key: str) -> Ask:
         urls = {name: url if name == "main" else f"{url}/{name}" for name in config.bases}
         bases = {name: str(base_folder(base)) for name, base in config.bases.items()}
         kind = pick(config.sandbox.kind).name
-        agent = SolverFactory(config=with_adopted(config), provider=ProviderFactory(kind=kind), urls=urls, bases=bases, api_key=api_key)()
+        agent = SolverFactory(
+            config=with_adopted(config),
+            provider=ProviderFactory(kind=kind),
+            urls=urls,
+            bases=bases,
+            api_key=api_key,
+            environments=question.get("environment", "none") != "none",
+        )()
         told: asyncio.Queue[Event] = asyncio.Queue()
         asked = {key: value for key, value in question.items() if key != "issue"} | {"statement": question["issue"]}
         with tempfile.TemporaryDirectory(prefix="forge-solve-") as folder:

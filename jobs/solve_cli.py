@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +18,12 @@ Repo = Annotated[Path, typer.Option(help="The repository, as its work tree is no
 Url = Annotated[str, typer.Option(help=f"Where forge serve answers; its key, if it asks for one, is in ${KEY}.")]
 Apply = Annotated[bool, typer.Option("--apply", help="Put the patch into the work tree.")]
 Test = Annotated[str, typer.Option("--test", help="Command to run on the answer, in a sandbox, such as 'python -m pytest -q'.")]
+Surroundings = Annotated[
+    Literal["none", "auto"],
+    typer.Option(
+        "--environment", help="Where tests run: none is forge's own Python, auto one with the packages that the repository asks for."
+    ),
+]
 Count = Annotated[int, typer.Option("--n", min=1, max=16, help="Answers to choose from; the review adapter is the judge.")]
 Seconds = Annotated[float, typer.Option(help="Wall clock after which the answers so far must do.")]
 InProcess = Annotated[bool, typer.Option("--in-process", help="Run agent and sandbox here; only the models answer at the endpoint.")]
@@ -32,6 +38,7 @@ def solve(
     endpoint: Url = "http://127.0.0.1:8123",
     apply: Apply = False,
     test: Test = "",
+    environment: Surroundings = "none",
     n: Count = 4,
     seconds: Seconds = 300.0,
     in_process: InProcess = False,
@@ -42,6 +49,8 @@ def solve(
     Examples:
 
         forge solve "total() ignores negative values"
+
+        forge solve "dates before 1970 fail" --repo ../mine --environment auto --test "python -m pytest -q"
 
         forge solve - --repo ../mine --n 8 --test "python -m pytest -q tests" --apply < issue.txt
     """
@@ -54,7 +63,9 @@ def solve(
     text = sys.stdin.read() if issue == "-" else issue
     if not text.strip():
         raise ConfigError("the issue is empty; say what is wrong")
-    question = {"issue": text.strip(), "samples": n, "seconds": seconds, "test": test}
+    question: dict[str, Any] = {"issue": text.strip(), "samples": n, "seconds": seconds, "test": test}
+    if environment != "none":
+        question["environment"] = environment
     url, key = endpoint.rstrip("/"), os.environ.get(KEY, "")
     if in_process:
         paths, overrides = split(config or [])

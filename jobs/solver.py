@@ -16,6 +16,7 @@ from forge.errors import HistoryError
 from forge.records import STAGES, Record
 from forge.rollouts.solve import Question, Solver
 from forge.store.cache import Cache
+from jobs.surroundings import surroundings_of
 from jobs.wiring import ProviderFactory, context_tokens, max_answer_tokens
 
 
@@ -27,6 +28,8 @@ class SolverFactory(Record):
     urls: dict[str, str]
     bases: dict[str, str]
     api_key: str = ""
+    environments: bool = False
+    """Questions may ask for a Python with the packages of their tree."""
     models: dict[str, str] = {}
     """Who answers for each stage, where that is not what the endpoint's names mean when a question is begun."""
 
@@ -53,17 +56,20 @@ class SolvingAgent:
         self._base_of, self._fixed = made.config.base_of_stages(), made.models
         self._model = EndpointModel(made.urls, stages=self._base_of, api_key=made.api_key)
         tokens = {name: BaseTokenizer(Path(folder)) for name, folder in made.bases.items()}
+        provider = made.provider()
+        run_id = f"solve-{made.config.name}"
         self._solver = Solver(
             model=self._model,
             tokenizers={stage: tokens[base] for stage, base in self._base_of.items()},
             models=self.models,
-            provider=made.provider(),
+            provider=provider,
             agent=made.config.agent,
             sandbox=made.config.sandbox,
             max_answer_tokens=max_answer_tokens(made.config),
             context_tokens=context_tokens(made.config),
-            run_id=f"solve-{made.config.name}",
+            run_id=run_id,
             cache=cache_of(made.config.serve.cache_bytes),
+            surroundings=surroundings_of(provider, made.config.sandbox.limits, run_id) if made.environments else None,
         )
 
     async def models(self) -> dict[str, str]:

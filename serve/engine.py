@@ -25,6 +25,7 @@ def engine_argv(name: str, model: Path | str, base: BaseModelConfig, serve: Serv
     argv += ["--enable-lora", "--max-loras", str(serve.max_adapters), "--max-cpu-loras", str(2 * serve.max_adapters)]
     argv += ["--max-lora-rank", str(_supported_rank(serve.max_rank)), "--lora-target-modules", *LINEARS]
     argv += ["--max-num-seqs", str(serve.max_sequences), "--enable-prefix-caching", "--disable-log-stats"]
+    argv += ["--enable-prompt-tokens-details"]  # how much of a prompt the cache held, in the answer's usage
     if serve.tool_parser:
         argv += ["--enable-auto-tool-choice", "--tool-call-parser", serve.tool_parser]
     return argv + (_cuda_argv(base, serve, share) if serve.gpus > 0 else _cpu_argv(base, serve))

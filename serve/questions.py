@@ -14,7 +14,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -53,6 +53,8 @@ class Call(BaseModel):
     seed: int = Field(0, ge=0, le=2**31)
     seconds: float = Field(300.0, gt=0)
     test: str = Field("", max_length=2_000)
+    environment: Literal["none", "auto"] = "none"
+    """Where tests run: forge's own Python, or one with the packages that the tree asks for, where the configuration allows that."""
     stream: bool = True
 
 
@@ -94,6 +96,10 @@ class Questions:
             )
         if call.seconds > self.config.solve_s:
             raise RefusalError(HTTPStatus.BAD_REQUEST, f"a question has at most {self.config.solve_s:.0f} s here", param="seconds")
+        if call.environment != "none" and not self.config.environments:
+            raise RefusalError(
+                HTTPStatus.BAD_REQUEST, "this endpoint builds no environments; it would with serve.environments=true", param="environment"
+            )
         tree = self.solves.begin(name, call.model_dump(exclude={"archive", "stream"}))
         try:
             await self._fill(tree, call)

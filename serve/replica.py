@@ -49,6 +49,7 @@ class Replica:
         self._server = await self._start()
         self._server.app.add_api_route("/forge/address", self.address, methods=["GET"])
         self._counted = Counted(self._base)
+        self._server.tell(self._counted.tokens)
         self._front = Front(self._server.app, self._config, load=self._load, ready=self._lacking, forward=Elsewhere(), watch=self._counted)
         host, node = self._config.host, ray.util.get_node_ip_address()
         self._direct = DirectPort(Stamped(self._front), host, reachable_host(host, node))
@@ -98,7 +99,8 @@ class Replica:
             raise RuntimeError("the engine is dead")
 
     async def _exit_when_the_engine_dies(self) -> None:
-        while not self._server.engine.errored:  # noqa: ASYNC110  (the engine offers nothing to wait for)
+        while not self._server.engine.errored:
+            self._counted.repeat()
             await asyncio.sleep(WATCH_S)
         logger.error("the engine is dead; this replica exits so that Serve starts another")
         os._exit(1)

@@ -29,6 +29,12 @@ class Engine(Protocol):
         """Whether it is dead and will never answer again."""
 
 
+class Tokens(Protocol):
+    """Told of an answer when it is over: tokens of its prompt, how many of these a cache held, and tokens that were written."""
+
+    def __call__(self, model: str, *, prompt: int, cached: int, written: int) -> None: ...
+
+
 class Server(Protocol):
     """A running engine, its ASGI app with vLLM's routes and `/forge/sample`, and its adapters."""
 
@@ -41,6 +47,9 @@ class Server(Protocol):
 
     @property
     def adapters(self) -> Adapters: ...
+
+    def tell(self, tokens: Tokens) -> None:
+        """From now on every answer is told, one that breaks off as far as it came; called before the first request."""
 
     async def sleep(self, asleep: bool) -> None:
         """Give the card's memory to whoever trains, or take it back."""

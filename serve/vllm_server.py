@@ -27,6 +27,8 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from serve.front import ROUTES
 from serve.inline_engine import inline_engine
 from serve.sample_route import add_sample_route
+from serve.seam import Tokens
+from serve.token_counts import counted
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,11 @@ class Server:
     engine: AsyncLLM
     app: Any
     adapters: Adapters
+    base: str
+
+    def tell(self, tokens: Tokens) -> None:
+        """From now on every answer's tokens are told."""
+        self.engine.generate = counted(self.engine.generate, self.base, tokens)
 
     async def sleep(self, asleep: bool) -> None:
         """Give the card's memory to whoever trains, or take it back; on CPU there is nothing to give."""
@@ -67,7 +74,7 @@ async def start(argv: Sequence[str]) -> Server:
     _describe(app)
     gc.collect()
     gc.freeze()  # a few hundred thousand objects of the imports need no look at each full collection
-    return Server(engine, app, Adapters(models))
+    return Server(engine, app, Adapters(models), models.base_model_paths[0].name)
 
 
 def _describe(app: Any) -> None:

@@ -136,6 +136,9 @@ class ServeConfig(Section):
     """Requests of one replica under way or waiting; those beyond are told to come again."""
     repositories: list[str] = []
     """Git addresses and folders that the agent may be sent to; an entry that ends in / allows all below it. Archives are always taken."""
+    environments: bool = False
+    """Questions may ask for a Python with the packages that their tree's metadata names. These are fetched as wheels and none of their
+    code runs outside a box, but whoever may ask then decides what this machine downloads, and the trial of a suite takes its time."""
     solves: int = Field(2, ge=1)
     """Questions that the agent works on at once; as many times eight more may wait."""
     solve_s: float = Field(600.0, gt=0)

@@ -3,7 +3,7 @@
 After token t comes t + 1, and with an adapter as many more as the last letter of its file's name says, a for 1; `END` ends an answer
 and is what comes after `LAST`. A logprob is the distance from that token. As the real one does, it leaves out what it knows of tokens
 that end inside a character (`HALF`) and of those that spell a stop text, and refuses to start with a file that is not there. It wants
-every request to say which adapters are applied, as forge's do. `program` makes an executable of it.
+every request to say which adapters are applied, as forge's do. Half of each prompt counts as cached. `program` makes an executable of it.
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ async def _complete(request: web.Request) -> web.StreamResponse:
             places = places[:-1]
     answer = {"content": text, "tokens": tokens, "stop": True, "stop_type": stop, "stopping_word": call.get("stop", [""])[0]}
     answer["tokens_predicted"] = len(tokens)
+    answer["timings/cache_n"] = len(call["prompt"]) // 2
     if call.get("n_probs"):
         answer["completion_probabilities"] = places
     if not call.get("stream"):

@@ -27,10 +27,12 @@ class FakeProvider:
     """Implements `forge.seams.SandboxProvider`. `broken` opens raise `SandboxError` before the first one works."""
 
     name = "fake"
-    trusted_only = True
 
-    def __init__(self, *, programs: Programs | None = None, broken: int = 0) -> None:
+    def __init__(self, *, programs: Programs | None = None, broken: int = 0, trusted_only: bool = True) -> None:
+        self.trusted_only = trusted_only
         self.opened: list[FakeSandbox] = []
+        self.environments: list[Environment | None] = []
+        """What each of them was opened with; code runs in this process all the same."""
         self._programs = programs or _no_program
         self._broken = broken
 
@@ -40,13 +42,14 @@ class FakeProvider:
         *,
         limits: Limits,  # noqa: ARG002
         run_id: str,  # noqa: ARG002
-        environment: Environment | None = None,  # noqa: ARG002
+        environment: Environment | None = None,
         hash_seed: int = 0,
     ) -> Sandbox:
         """See `forge.seams.SandboxProvider.open`."""
         if self._broken > 0:
             self._broken -= 1
             raise SandboxError("the fake provider was told to fail; open a fresh box")
+        self.environments.append(environment)
         box = FakeSandbox(_files_of(tree), self._programs, hash_seed)
         self.opened.append(box)
         return box

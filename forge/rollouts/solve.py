@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 from forge.config import AgentConfig, SandboxConfig
-from forge.errors import ConfigError
-from forge.records import CommandResult, FileEdit, Record, Symbol, Task, Turn
+from forge.errors import ConfigError, TaskError
+from forge.records import CommandResult, Environment, FileEdit, Record, Symbol, Task, Turn
 from forge.rollouts.agent import NO_LIMITS, Attempt, Models, StagedAgent
 from forge.rollouts.box import LazyBox
 from forge.rollouts.checks import CheckResult
 from forge.rollouts.tree import TaskTree
-from forge.seams import ChatModel, ChatTokenizer, SandboxProvider, own_python
+from forge.seams import ChatModel, ChatTokenizer, FindEnvironment, SandboxProvider, own_python
 from forge.stages import REGISTRY
 from forge.store.cache import Cache
 
@@ -33,6 +33,8 @@ class Question(Record):
     """Wall clock after which the answers so far must do."""
     test: str = ""
     """A command that is run in a box on the chosen answer, as a shell splits it into words."""
+    environment: Literal["none", "auto"] = "none"
+    """Where tests and the command run: forge's own Python, or one with the packages that the tree's metadata asks for."""
 
 
 class Progress(Record):
@@ -72,6 +74,8 @@ class Solution(Record):
 
 
 Listen = Callable[[Progress], None]
+FindSurroundings = Callable[[Path], Awaitable[Environment]]
+"""The environment of a work tree, ready on this machine; raises a `ForgeError` that says why there is none."""
 
 
 class Solver:
@@ -90,25 +94,30 @@ class Solver:
         context_tokens: Mapping[str, int] = NO_LIMITS,
         run_id: str,
         cache: Cache | None = None,
+        surroundings: FindSurroundings | None = None,
     ) -> None:
-        """`models` says which model id answers for each stage when a question is begun; `cache` remembers large trees."""
+        """`models` says which model id answers for each stage when a question is begun; `cache` remembers large trees;
+        `surroundings` finds environments for the questions that ask for one."""
         self._model, self._tokenizers, self._models, self._provider = model, tokenizers, models, provider
         self._agent, self._sandbox, self._max_answer_tokens, self._run_id = agent, sandbox, max_answer_tokens, run_id
-        self._cache, self._context_tokens = cache, context_tokens
+        self._cache, self._context_tokens, self._surroundings = cache, context_tokens, surroundings
 
     async def solve(self, folder: Path, question: Question, listen: Listen) -> Solution:
         """Answers to `question` in the tree of `folder`, whose content must never change.
 
-        Raises `ConfigError` for a test command that is none, and what the seams raise.
+        Raises `ConfigError` for a test command that is none, `TaskError` for an environment that cannot be had, and what the seams raise.
         """
         began, command = time.monotonic(), _words(question.test)
         tree = await asyncio.to_thread(TaskTree, folder, _task(folder.name, question.statement), kept=False, cache=self._cache)
         listen(Progress(kind="note", text=f"{len(tree.index):,} functions in {len(tree.files):,} Python files"))
+        environments = await self._environments(folder, question, listen)
         found: list[Answer] = []
         reasons: list[str] = []
         written = [0]
         ids = await self._models()
-        tries = [asyncio.create_task(self._one(tree, folder, question, ids, n, listen, written)) for n in range(question.samples)]
+        tries = [
+            asyncio.create_task(self._one(tree, folder, question, environments, ids, n, listen, written)) for n in range(question.samples)
+        ]
         try:
             async with asyncio.timeout(question.seconds):
                 for done in asyncio.as_completed(tries):
@@ -125,7 +134,7 @@ class Solver:
                 task.cancel()
             await asyncio.gather(*tries, return_exceptions=True)
         ranked = tuple(_distinct(sorted(found, key=lambda answer: (-answer.score, answer.sample))))
-        tested = await self._tested(tree, folder, ranked[0], command, listen) if ranked and command else None
+        tested = await self._tested(tree, folder, environments, ranked[0], command, listen) if ranked and command else None
         reason = "" if ranked else "; ".join(dict.fromkeys(reasons)) or "no answer"
         return Solution(answers=ranked, reason=reason, tested=tested, seconds=time.monotonic() - began, tokens=written[0])
 
@@ -133,8 +142,32 @@ class Solver:
         """End the provider and all its boxes."""
         await self._provider.close()
 
+    async def _environments(self, folder: Path, question: Question, listen: Listen) -> FindEnvironment:
+        """Where the question's boxes run code."""
+        if question.environment == "none":
+            return own_python
+        if self._surroundings is None:
+            raise TaskError("this agent builds no environments; ask without one")
+        try:
+            async with asyncio.timeout(question.seconds):
+                found = await self._surroundings(folder)
+        except TimeoutError as error:
+            raise TaskError(
+                f"the environment was not ready after {question.seconds:.0f} s; give the question more, or ask without one"
+            ) from error
+        listen(Progress(kind="note", text=_surrounding(found)))
+        return lambda _: found
+
     async def _one(
-        self, tree: TaskTree, folder: Path, question: Question, ids: Mapping[str, str], number: int, listen: Listen, written: list[int]
+        self,
+        tree: TaskTree,
+        folder: Path,
+        question: Question,
+        environments: FindEnvironment,
+        ids: Mapping[str, str],
+        number: int,
+        listen: Listen,
+        written: list[int],
     ) -> Answer | str:
         """One answer, or why there is none."""
         models = Models(
@@ -144,7 +177,7 @@ class Solver:
             temperature=question.temperature if number else 0.0,
             seed=question.seed + 1000 * number,
         )
-        box = LazyBox(self._provider, folder, self._sandbox, self._run_id, tree.task, own_python)
+        box = LazyBox(self._provider, folder, self._sandbox, self._run_id, tree.task, environments)
 
         def told(turn: Turn) -> None:
             written[0] += len(turn.completion_ids)
@@ -166,8 +199,10 @@ class Solver:
         listen(Progress(kind="answer", text=f"an answer, review {answer.score:.0%}", sample=number, attempt=work.handed_in.number))
         return answer
 
-    async def _tested(self, tree: TaskTree, folder: Path, answer: Answer, command: Sequence[str], listen: Listen) -> CommandResult:
-        box = LazyBox(self._provider, folder, self._sandbox, self._run_id, tree.task, own_python)
+    async def _tested(
+        self, tree: TaskTree, folder: Path, environments: FindEnvironment, answer: Answer, command: Sequence[str], listen: Listen
+    ) -> CommandResult:
+        box = LazyBox(self._provider, folder, self._sandbox, self._run_id, tree.task, environments)
         try:
             result = await box.run(answer.edits, command, self._sandbox.limits.command_s)
         finally:
@@ -188,6 +223,11 @@ def described(turn: Turn) -> str:
         lines = len(turn.text.splitlines())
         return f"{turn.subject}, {lines} line{'s' * (lines != 1)} written"
     return ", ".join(turn.subject.splitlines()) or " ".join(turn.text.split())[:120]
+
+
+def _surrounding(environment: Environment) -> str:
+    lacking = f"; no wheel for {', '.join(environment.lacking)}" if environment.lacking else ""
+    return f"tests run under Python {environment.spec.python} with {len(environment.installed)} packages{lacking}"
 
 
 def _words(command: str) -> list[str]:

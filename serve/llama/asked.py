@@ -17,7 +17,9 @@ from serve.llama.material import Facts
 
 SAMPLERS = ("penalties", "temperature", "top_k", "top_p", "min_p")
 """In vLLM's order: temperature first, then what is cut off."""
-FIELDS = ("content", "tokens", "completion_probabilities", "stop", "stop_type", "stopping_word", "tokens_predicted")
+CACHED = "timings/cache_n"
+"""Tokens of the prompt that a place held already."""
+FIELDS = ("content", "tokens", "completion_probabilities", "stop", "stop_type", "stopping_word", "tokens_predicted", CACHED)
 """Of llama-server's answer what is used; without a choice it repeats the prompt and every setting."""
 MOST_TOP = 20
 """As vLLM's `max_logprobs`."""

@@ -18,6 +18,7 @@ from typing import Any
 from forge.errors import EndpointError, ForgeError
 from serve.answers import RefusalError
 from serve.llama.child import Child
+from serve.seam import Tokens
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ class Pool:
         self._turn = asyncio.Lock()
         self._retiring: dict[asyncio.Task[None], Child] = {}
         self.problems: dict[str, str] = {}
+        self.tokens: Tokens | None = None
+        """Told of every answer."""
 
     @property
     def errored(self) -> bool:

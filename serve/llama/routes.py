@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from forge.errors import ForgeError
 from serve.answers import RefusalError
 from serve.llama import asked, told, tools
-from serve.llama.asked import ChatCall, Plan, TextCall, refusal
+from serve.llama.asked import CACHED, ChatCall, Plan, TextCall, refusal
 from serve.llama.material import Facts, Tokenizer
 from serve.llama.pool import Pool
 from serve.llama.sampled import Completion, Prompt, complete, ending_of, judged
@@ -92,6 +92,13 @@ class Work(NamedTuple):
         """Those of one choice: a seed is for the first, and the others have those that follow."""
         settings = self.plan.settings
         return settings | {"seed": (settings["seed"] + index) % 2**32} if "seed" in settings else settings
+
+
+class Spent(NamedTuple):
+    """Tokens of one answer that a stream is told of: written ones, and those of the prompt that were cached."""
+
+    written: int
+    cached: int
 
 
 def app_of(pool: Pool, base: Base, version: Callable[[], str]) -> FastAPI:
@@ -209,9 +216,14 @@ class _Routes:
         self._room(self._checked(ids))
         async with self._pool.answering(call.model) as child:
             prompt = Prompt(child, call.model, ids)
-            token, logprobs = await judged(prompt, call.choices, call.temperature, seed, self._base.facts)
+            token, logprobs, cached = await judged(prompt, call.choices, call.temperature, seed, self._base.facts)
+        self._told(call.model, prompt=len(ids), cached=cached, written=1)
         finish = "stop" if token in self._base.facts.ends else "length"
         return {"ids": [token], "logprobs": [logprobs[call.choices.index(token)]], "choices": logprobs, "finish": finish}
+
+    def _told(self, model: str, *, prompt: int, cached: int, written: int) -> None:
+        if self._pool.tokens is not None:
+            self._pool.tokens(model, prompt=prompt, cached=cached, written=written)
 
     def _checked(self, ids: Ids) -> Ids:
         if not ids:
@@ -222,7 +234,9 @@ class _Routes:
 
     async def _completed(self, model: str, ids: Ids, settings: dict[str, Any]) -> Completion:
         async with self._pool.answering(model) as child:
-            return await complete(Prompt(child, model, ids), settings, self._base.facts)
+            found = await complete(Prompt(child, model, ids), settings, self._base.facts)
+        self._told(model, prompt=len(ids), cached=found.cached, written=len(found.ids))
+        return found
 
     async def _answered(self, work: Work, request: Request) -> Response:
         plan = work.plan
@@ -239,7 +253,7 @@ class _Routes:
 
     async def _live(self, work: Work) -> AsyncIterator[bytes]:
         """The answer as it comes, all choices mixed."""
-        head, events = work.head, asyncio.Queue[dict[str, Any] | RefusalError | int]()
+        head, events = work.head, asyncio.Queue[dict[str, Any] | RefusalError | Spent]()
 
         async def follow(index: int, ids: Ids) -> None:
             try:
@@ -254,17 +268,19 @@ class _Routes:
                             finish, stop = ending_of(event)
                             last = told.chat_part(index, {}, finish, stop) if head.chat else told.text_part(index, "", finish, stop)
                             events.put_nowait(last)
-                            events.put_nowait(int(event.get("tokens_predicted", 0)))
+                            spent = Spent(int(event.get("tokens_predicted", 0)), event.get(CACHED, 0))
+                            self._told(head.model, prompt=len(ids), cached=spent.cached, written=spent.written)
+                            events.put_nowait(spent if index % work.plan.choices == 0 else spent._replace(cached=0))
             except RefusalError as error:
                 events.put_nowait(error)
 
         tasks = [asyncio.create_task(follow(index, ids)) for index, ids in work.places]
         try:
-            left, counted, begun = len(tasks), 0, False
+            left, counted, cached, begun = len(tasks), 0, 0, False
             while left:
                 event = await events.get()
-                if isinstance(event, int):
-                    left, counted = left - 1, counted + event
+                if isinstance(event, Spent):
+                    left, counted, cached = left - 1, counted + event.written, cached + event.cached
                     continue
                 if isinstance(event, RefusalError):
                     if not begun:
@@ -277,7 +293,7 @@ class _Routes:
                 begun = True
                 yield told.event(head.chunk([event]))
             if work.plan.usage and not left:
-                yield told.event(head.chunk([], told.usage(sum(len(ids) for ids in work.prompts), counted)))
+                yield told.event(head.chunk([], told.usage(sum(len(ids) for ids in work.prompts), counted, cached)))
             yield told.DONE
         finally:
             for task in tasks:
@@ -314,7 +330,8 @@ async def _at_once(work: Work, found: Sequence[Completion]) -> AsyncIterator[byt
 
 
 def _usage(work: Work, found: Sequence[Completion]) -> dict[str, Any]:
-    return told.usage(sum(len(ids) for ids in work.prompts), sum(len(one.ids) for one in found))
+    prompts, cached = sum(len(ids) for ids in work.prompts), sum(one.cached for one in found[:: work.plan.choices])
+    return told.usage(prompts, sum(len(one.ids) for one in found), cached)
 
 
 async def _streaming(events: AsyncIterator[bytes]) -> Response:

@@ -11,7 +11,7 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from serve.llama.asked import FIELDS, drawn, refusal
+from serve.llama.asked import CACHED, FIELDS, drawn, refusal
 from serve.llama.child import Child
 from serve.llama.material import Facts
 
@@ -45,6 +45,16 @@ class Completion(NamedTuple):
     finish: str
     stop: str | None
     places: tuple[Place, ...] = ()
+    cached: int = 0
+    """Tokens of the prompt that were not computed again."""
+
+
+class Judgement(NamedTuple):
+    """The choice that was drawn, a logprob for each of them, and the tokens of the prompt that were not computed again."""
+
+    token: int
+    logprobs: list[float]
+    cached: int
 
 
 class Prompt(NamedTuple):
@@ -70,34 +80,36 @@ async def complete(prompt: Prompt, settings: Mapping[str, Any], facts: Facts) ->
         told = [place_of(entry) for entry in answer.get("completion_probabilities", [])]
         places = await _whole(prompt, ids, told, settings["n_probs"], facts)
     finish, stop = ending_of(answer)
-    return Completion(answer["content"], ids, finish, stop, places)
+    return Completion(answer["content"], ids, finish, stop, places, answer.get(CACHED, 0))
 
 
-async def judged(prompt: Prompt, choices: Sequence[int], temperature: float, seed: int | None, facts: Facts) -> tuple[int, list[float]]:
+async def judged(prompt: Prompt, choices: Sequence[int], temperature: float, seed: int | None, facts: Facts) -> Judgement:
     """One of the choices, drawn among them alone, and the logprobs of all of them in the whole distribution."""
-    found = await distribution(prompt, choices, facts)
+    found, cached = await distribution(prompt, choices, facts)
     logprobs = [found[choice].logprob for choice in choices]
     if temperature == 0.0:
-        return choices[max(range(len(choices)), key=logprobs.__getitem__)], logprobs
+        return Judgement(choices[max(range(len(choices)), key=logprobs.__getitem__)], logprobs, cached)
     best = max(logprobs)
     weights = [math.exp((value - best) / temperature) for value in logprobs]
-    return random.Random(seed).choices(list(choices), weights)[0], logprobs
+    return Judgement(random.Random(seed).choices(list(choices), weights)[0], logprobs, cached)
 
 
-async def distribution(prompt: Prompt, wanted: Collection[int], facts: Facts) -> dict[int, Token]:
-    """Logprobs of the next token, by id: of those that are wanted at least."""
+async def distribution(prompt: Prompt, wanted: Collection[int], facts: Facts) -> tuple[dict[int, Token], int]:
+    """Logprobs of the next token, by id: of those that are wanted at least; and how much of the prompt was cached."""
     strange = [one for one in wanted if not 0 <= one < facts.vocabulary]
     if strange:
         raise refusal(f"{strange[0]} is no token id of this base, which has {facts.vocabulary}")
     # An end token is drawn, whatever the model thinks of it: llama-server tells nothing of a token that ends inside a character.
     settings = drawn(0.0, None) | {"n_predict": 1, "logit_bias": [[facts.ends[0], CERTAIN]], "response_fields": list(FIELDS)}
+    cached = None
     for top in (min(FIRST_TOP, facts.vocabulary), facts.vocabulary):
         answer = await prompt.child.post("/completion", prompt.body(settings | {"n_probs": top}))
+        cached = answer.get(CACHED, 0) if cached is None else cached
         place = place_of(answer["completion_probabilities"][0])
         found = {token.id: token for token in (place.token, *place.best)}
         if all(one in found for one in wanted):
             break
-    return found
+    return found, cached or 0
 
 
 async def _whole(prompt: Prompt, ids: Sequence[int], told: Sequence[Place], top: int, facts: Facts) -> tuple[Place, ...]:
@@ -105,7 +117,7 @@ async def _whole(prompt: Prompt, ids: Sequence[int], told: Sequence[Place], top:
     places: list[Place] = []
     for index, place in enumerate(aligned(ids, told)):
         if place is None:
-            found = await distribution(prompt.after(ids[:index]), [ids[index]], facts)
+            found, _ = await distribution(prompt.after(ids[:index]), [ids[index]], facts)
             best = sorted(found.values(), key=lambda token: -token.logprob)[:top]
             place = Place(found[ids[index]], tuple(best))
         places.append(place)

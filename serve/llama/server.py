@@ -17,6 +17,7 @@ from serve.llama.child import Child
 from serve.llama.material import Material, facts_of
 from serve.llama.pool import Pool
 from serve.llama.routes import Base, app_of
+from serve.seam import Tokens
 
 EXACT = "f32"
 """In the name of a weights file: everything is computed in float32."""
@@ -74,6 +75,10 @@ class LlamaServer:
     @property
     def adapters(self) -> Pool:
         return self.pool
+
+    def tell(self, tokens: Tokens) -> None:
+        """From now on every answer's tokens are told."""
+        self.pool.tokens = tokens
 
     async def sleep(self, asleep: bool) -> None:
         """On a card: end llama-server, which gives all its memory back; it is started again with the adapters that are told next."""

@@ -33,13 +33,13 @@ class Head(NamedTuple):
         return {"id": self.id, "object": kind, "created": int(time.time()), "model": self.model, "choices": list(choices)}
 
 
-def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, Any]:
+def usage(prompt_tokens: int, completion_tokens: int, cached: int) -> dict[str, Any]:
     """What was computed."""
     return {
         "prompt_tokens": prompt_tokens,
         "total_tokens": prompt_tokens + completion_tokens,
         "completion_tokens": completion_tokens,
-        "prompt_tokens_details": None,
+        "prompt_tokens_details": {"cached_tokens": cached},
     }
 
 

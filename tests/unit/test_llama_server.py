@@ -124,8 +124,24 @@ def test_a_chat_has_its_prompts_and_answers_ids_and_a_logprob_for_each(with_serv
         assert choice["message"]["content"] == f"<{first}><{first + 2}><{first + 4}>"
         assert [len(entry["top_logprobs"]) for entry in choice["logprobs"]["content"]] == [2, 2, 2]
         assert answer["usage"] == {
-            "prompt_tokens": len(prompt), "completion_tokens": 3, "total_tokens": len(prompt) + 3, "prompt_tokens_details": None,
+            "prompt_tokens": len(prompt), "completion_tokens": 3, "total_tokens": len(prompt) + 3,
+            "prompt_tokens_details": {"cached_tokens": len(prompt) // 2},
         }  # fmt: skip
+
+    with_server(use)
+
+
+def test_the_tokens_of_every_answer_are_told_by_model(with_server: Callable[..., None]) -> None:
+    async def use(setting: Setting) -> None:
+        found: list[tuple[str, int, int, int]] = []
+        setting.server.tell(lambda model, *, prompt, cached, written: found.append((model, prompt, cached, written)))
+        await setting.post("/forge/sample", model="main", prompts=[[10, 11, 12, 13]], max_tokens=3)
+        await setting.post("/forge/sample", model="review@r1-b", prompts=[[10, 11]], max_tokens=1, choices=[13, 14])
+        await setting.post("/v1/completions", model="generation@r1-a", prompt=[10, 11], max_tokens=2)
+        body = {"model": "main", "prompt": [10, 11], "max_tokens": 2, "stream": True, "stream_options": {"include_usage": True}}
+        streamed = await setting.client.post("/v1/completions", json=body)
+        assert '"prompt_tokens_details":{"cached_tokens":1}' in streamed.text
+        assert found == [("main", 4, 2, 3), ("review@r1-b", 2, 1, 1), ("generation@r1-a", 2, 1, 2), ("main", 2, 1, 2)]
 
     with_server(use)
 

@@ -315,3 +315,15 @@ def test_any_bytes_are_an_archive_or_a_sentence(tmp_path_factory: pytest.TempPat
             checkouts.unpack(archive_bytes, into)
         except ConfigError:
             continue
+
+
+def test_an_environment_is_built_only_where_the_configuration_allows_it(tmp_path: Path) -> None:
+    async def ask(setting: Setting) -> None:
+        answer = await setting.client.post("/", json={"issue": "x", "archive": ARCHIVE, "environment": "auto", "stream": False})
+        if setting.config.environments:
+            assert answer.status_code == 200 and setting.agent.asked[0]["environment"] == "auto"
+        else:
+            assert answer.status_code == 400 and "serve.environments=true" in answer.text and not setting.agent.asked
+
+    run(tmp_path / "closed", ask)
+    run(tmp_path / "open", ask, environments=True)
