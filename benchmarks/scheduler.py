@@ -2,7 +2,7 @@
 
 Each run plants what its rounds are worth at random: a gain, nothing, a regression, a reward hack that slips through the grades of
 training tasks, an infrastructure storm. Gates and changes of course are counted as right or wrong, by size of the effect and number of
-held-out tasks: how many tasks one needs to see how much.
+held-out tasks: how many tasks one needs to see how much. Beside them, whether easier tasks are asked for when they should be.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import get_args
 
 from forge.config import ForgeConfig, load
 from forge.fakes.tracker import RecordingTracker
-from forge.rounds.world import Climate, Judged, Planted, judged, live
+from forge.rounds.world import Climate, Judged, Planted, judged, judged_easier, live
 
 SETTINGS = ("rounds.samples=2", "rounds.probe=2", "rounds.bootstrap_solves=1", "rounds.more_tasks=10", "rounds.most_samples=4")
 ROUNDS_A_RUN = 8
@@ -42,6 +42,10 @@ def main() -> None:
             gates, courses = (sum(one.kind == kind for one in found) for kind in ("gate", "course"))
             cells = f"{shares['gate']:.1%} of {gates}", f"{shares['course']:.1%} of {courses}"
             print(f"  {heldout:>8}{effect:>8.0%}{cells[0]:>16}{cells[1]:>16}{shares['all']:>8.1%}  {wrong(found)}")
+    asked = answers(given.rounds)
+    needed = sum(one.planted == "needed" for one in asked)
+    print(f"  easier tasks: {share(asked):.1%} of {len(asked)} plans right, {needed} of which wanted them  {wrong(asked)}")
+    figures.append({"easier": share(asked), "decisions": len(asked), "needed": needed, "wrong": wrong(asked)})
     if given.json:
         given.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
@@ -65,6 +69,23 @@ def one_run(climate: Climate) -> list[Judged]:
     with tempfile.TemporaryDirectory(prefix="forge-world-") as folder:
         live(config, climate, truths, Path(folder), RecordingTracker())
         return judged(config, climate, truths, Path(folder))
+
+
+def answers(plans: int, *, first: int = 0) -> list[Judged]:
+    """As many plans as asked for, or a few more, of runs whose tasks are too hard, right or easy, every third one with a teacher."""
+    found: list[Judged] = []
+    seed = first
+    while len(found) < plans:
+        rng = random.Random(seed)
+        skill, ease = rng.uniform(-9.0, 3.0), rng.choice((6.0, 6.0, 0.0))
+        climate = Climate(seed=seed, train=40, heldout=20, baseline=skill, ease=ease)
+        teacher = ("teacher.model=large",) if seed % 3 == 2 else ()
+        config = load([], [*SETTINGS, "rounds.bootstrap_solves=15", "rounds.easier_tasks=20", "rounds.limit=5", f"seed={seed}", *teacher])
+        with tempfile.TemporaryDirectory(prefix="forge-world-") as folder:
+            live(config, climate, {}, Path(folder), RecordingTracker())
+            found += judged_easier(config, climate, Path(folder))
+        seed += 1
+    return found
 
 
 def settings(climate: Climate) -> ForgeConfig:

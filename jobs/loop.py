@@ -14,7 +14,7 @@ from forge.config import ForgeConfig
 from forge.evals.stage_scores import Truth, truth_of
 from forge.mining.counts import MiningCounts
 from forge.observe.progress import Progress
-from forge.records import STAGES, AdapterRef, Example, Preference, RoundPlan, RoundReport, Task, Trajectory
+from forge.records import STAGES, AdapterRef, Easier, Example, Preference, RoundPlan, RoundReport, Task, Trajectory
 from forge.rollouts.rollout import Assignment
 from forge.rollouts.tree import TaskTree
 from forge.rounds.hands import Rows
@@ -48,6 +48,7 @@ class Loop:
         self.run = RunContext(config, workspace, progress)
         self._serving = Serving(self.run)
         self._training = TrainingService(config.training, storage=workspace.root / "ray-train", name=self.run.run_id)
+        self._easier: tuple[Task, ...] = ()
         self._opened = ExitStack()
         self._opened.callback(self.run.close)
         self._opened.callback(self._training.close)
@@ -87,10 +88,15 @@ class Loop:
     # `forge.rounds.hands.Hands`
 
     def side(self, side: str) -> list[Task]:
-        return [task for task in self.taskset.tasks if task.side == side]
+        return [task for task in (*self.taskset.tasks, *self._easier) if task.side == side]
 
     def prove(self, tasks: int) -> None:
         self.taskset = prepare.tasks(self.run, self._repos, self._transfer, train=tasks)
+
+    def ease(self, batches: Sequence[Easier]) -> None:
+        # What commits and injection gave at first is the same at every start, whatever was proven since.
+        first = [task for task in self.taskset.tasks if task.side == "train"][: self.run.config.tasks.train]
+        self._easier = prepare.easier(self.run, self._repos, self._transfer, batches, first)
 
     def truths(self) -> Mapping[str, Truth]:
         return self._truths
@@ -134,7 +140,7 @@ class Loop:
         return rows
 
     def lent(self, trajectories: Sequence[Trajectory]) -> list[Example]:
-        by_id = {task.id: task for task in self.taskset.tasks}
+        by_id = {task.id: task for task in (*self.taskset.tasks, *self._easier)}
         return lent(trajectories, by_id, verdict_key, lambda task: TaskTree(self.run.trees.folder(task.tree), task).files)
 
     def say(self, text: str) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from forge.config import ForgeConfig
-from forge.records import Decision, RoundPlan, Task
-from forge.rounds import pairs
+from forge.records import EASIER, Decision, RoundPlan, Task
+from forge.rounds import easier, pairs
 from forge.rounds.names import collecting, teaching
 from forge.rounds.past import Past, past_of
 from forge.rounds.plan import Means, next_plan, overspent
@@ -45,15 +45,17 @@ def past_so_far(config: ForgeConfig, tasks: Sequence[Task], ledger: Ledger) -> P
 
 def means_of(config: ForgeConfig, past: Past, tasks: Sequence[Task]) -> Means:
     """What the next round could use, pairs of answers aside."""
-    train = sum(task.side == "train" for task in tasks) or config.tasks.train
+    train = sum(task.side == "train" and not task.id.startswith(EASIER) for task in tasks) or config.tasks.train
     taken = max((plan.tasks for plan in past.plans if plan.kind != "scaffold"), default=0)
-    return Means(tasks=train, fresh=max(0, train - taken), teacher=config.teacher.model is not None)
+    eased = easier.variants(past, tasks, config.rounds) if config.tasks.inject else None
+    teacher, hard = config.teacher.model is not None, easier.too_hard(past)
+    return Means(tasks=train, fresh=max(0, train - taken), teacher=teacher, too_hard=hard, easier=eased)
 
 
 def tasks_of(workspace: Workspace) -> list[Task]:
-    """The proven tasks of a workspace; none before there are any."""
-    file = workspace.tasks / "tasks.parquet"
-    return list(read_records(file, Task)) if file.exists() else []
+    """The proven tasks of a workspace, easier ones last; none before there are any."""
+    files = [workspace.tasks / name for name in ("tasks.parquet", "easier.parquet")]
+    return [task for file in files if file.exists() for task in read_records(file, Task)]
 
 
 def _pairs_matter(past: Past, config: ForgeConfig) -> bool:

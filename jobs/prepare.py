@@ -5,7 +5,7 @@ Each may be called again and again: what is there already is taken, not made ane
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from forge.config import ForgeConfig, MiningConfig
@@ -14,9 +14,10 @@ from forge.mining.counts import MiningCounts
 from forge.mining.folder import MinedFolder
 from forge.mining.history import open_history
 from forge.mining.on_ray import MiningProgress, mine
-from forge.records import Example, RoundReport
-from forge.store.parquet import read_examples
-from forge.tasks.on_ray import Means, TaskCounts, TaskSet, build_tasks
+from forge.observe.progress import PhaseProgress
+from forge.records import EASIER, Easier, Example, RoundReport, Task
+from forge.store.parquet import read_examples, write_records
+from forge.tasks.on_ray import Means, TaskCounts, TaskSet, build_tasks, easier_tasks
 from jobs.context import RunContext
 from jobs.tasks.telling import tell, waiting
 from jobs.wiring import EnvironmentFactory, ProviderFactory, make_practice, teacher_of
@@ -46,18 +47,8 @@ def tasks(run: RunContext, repos: Mapping[str, Path], transfer: Sequence[str], t
     Asking for more training tasks later goes on in the same order: those that were there stay.
     """
     own = _practice_root(run)
-    usable = {name: path for name, path in repos.items() if not run.sandbox.trusted_only or path.is_relative_to(own)}
+    usable = _usable(run, repos)
     wanted = run.config.tasks.model_copy(update={"train": train})
-    means = Means(
-        open_history=open_history,
-        make_provider=ProviderFactory(kind=run.sandbox.name),
-        trees=run.workspace.trees,
-        run_id=run.run_id,
-        limits=run.config.sandbox.limits,
-        seed=run.config.seed,
-        workers=run.config.sandbox.workers,
-        make_environments=EnvironmentFactory() if any(not path.is_relative_to(own) for path in usable.values()) else None,
-    )
     with run.phase("tasks", "tasks, each proven by gold and by doing nothing") as phase:
         phase.total(wanted.train + wanted.heldout + wanted.transfer, unit="tasks")
 
@@ -68,7 +59,7 @@ def tasks(run: RunContext, repos: Mapping[str, Path], transfer: Sequence[str], t
             usable,
             run.workspace.tasks,
             wanted,
-            means,
+            _means(run, usable),
             transfer=transfer,
             plain=[name for name, path in repos.items() if path.is_relative_to(own)],
             progress=show,
@@ -84,6 +75,40 @@ def tasks(run: RunContext, repos: Mapping[str, Path], transfer: Sequence[str], t
     if not sides.get("train") or not sides.get("heldout"):
         raise ForgeError(f"tasks on both sides are needed, but {sides or 'none'} were proven; see the refusals: {found.counts.refused}")
     return found
+
+
+def easier(
+    run: RunContext, repos: Mapping[str, Path], transfer: Sequence[str], batches: Sequence[Easier], known: Collection[Task]
+) -> tuple[Task, ...]:
+    """The easier training tasks of all batches, in order, without bugs that `known` tasks or an earlier batch have already."""
+    own, usable = _practice_root(run), _usable(run, repos)
+    seen = {f"{EASIER}{task.id}" for task in known}
+    found: list[Task] = []
+    for batch in batches:
+        name = f"{EASIER}{batch.round - 1}"
+        with run.phase(f"tasks-{name}", f"easier tasks, {batch.count} at most") as phase:
+            phase.total(batch.count, unit="tasks")
+
+            def show(counts: TaskCounts, phase: PhaseProgress = phase) -> None:
+                phase.at(sum(counts.found.values()), now=f"{counts.tried} tried")
+
+            made = easier_tasks(
+                usable,
+                run.workspace.tasks / name,
+                run.config.tasks,
+                batch,
+                _means(run, usable),
+                transfer=transfer,
+                plain=[name for name, path in repos.items() if path.is_relative_to(own)],
+                progress=show,
+            )
+            new = [task for task in made if task.id not in seen]
+            phase.result(f"{len(new)} tasks, {len(made) - len(new)} that were there already")
+        run.ledger.finish_phase(f"tasks-{name}", {"tasks": len(new)})
+        found += new
+        seen |= {task.id for task in new}
+    write_records(run.workspace.tasks / "easier.parquet", found, Task)
+    return tuple(found)
 
 
 def mined(run: RunContext, repos: Mapping[str, Path], taskset: TaskSet) -> MiningCounts:
@@ -122,6 +147,26 @@ def wanted(config: ForgeConfig, rounds: Sequence[RoundReport]) -> int:
 def own(config: MiningConfig) -> MiningConfig:
     """The same, but for the licence: what learns from a repository here stays with whoever has the repository."""
     return config.model_copy(update={"licences": config.licences.model_copy(update={"allow": ("*",), "unknown": "keep"})})
+
+
+def _usable(run: RunContext, repos: Mapping[str, Path]) -> dict[str, Path]:
+    """The repositories whose code may run in the sandbox that was picked."""
+    own = _practice_root(run)
+    return {name: path for name, path in repos.items() if not run.sandbox.trusted_only or path.is_relative_to(own)}
+
+
+def _means(run: RunContext, usable: Mapping[str, Path]) -> Means:
+    own = _practice_root(run)
+    return Means(
+        open_history=open_history,
+        make_provider=ProviderFactory(kind=run.sandbox.name),
+        trees=run.workspace.trees,
+        run_id=run.run_id,
+        limits=run.config.sandbox.limits,
+        seed=run.config.seed,
+        workers=run.config.sandbox.workers,
+        make_environments=EnvironmentFactory() if any(not path.is_relative_to(own) for path in usable.values()) else None,
+    )
 
 
 def _practice_root(run: RunContext) -> Path:

@@ -15,7 +15,7 @@ from forge.endpoint.teacher import OpenAITeacher
 from forge.endpoint.tokens import BaseTokenizer
 from forge.errors import EnvironmentLackError, SandboxError, TaskError
 from forge.nano.repository import draw_families, generate
-from forge.records import Environment, Record
+from forge.records import EASIER, Environment, Record
 from forge.rollouts.rollout import Runner
 from forge.seams import ChatModel, Environments, FindEnvironment, SandboxProvider, Teacher, TrainJob
 from forge.stages import REGISTRY
@@ -65,7 +65,8 @@ def known_environments(tasks: Path) -> FindEnvironment:
 
 def listed_environments(tasks: Path) -> dict[str, Environment]:
     """By id, what the folder of tasks lists."""
-    files = [tasks / file for file in (ENVIRONMENTS, INJECTED_ENVIRONMENTS) if (tasks / file).exists()]
+    own = (tasks / ENVIRONMENTS, tasks / INJECTED_ENVIRONMENTS, *tasks.glob(f"{EASIER}*/{INJECTED_ENVIRONMENTS}"))
+    files = [file for file in own if file.exists()]
     return {entry["id"]: Environment.model_validate(entry) for file in files for entry in json.loads(file.read_text())}
 
 

@@ -85,6 +85,11 @@ class RoundsConfig(Section):
     """Rounds that may pass without a proven gain before the loop changes something."""
     more_tasks: int = Field(0, ge=0)
     """Further training tasks that are proven and taken on when the rounds gain nothing any more; 0 leaves this lever out."""
+    easier_tasks: int = Field(60, ge=0)
+    """Easier training tasks that are made and taken on where too few are solved to learn from oneself and no teacher is there to show
+    how, or where the rounds gain nothing and most tasks go unsolved; 0 leaves this out, as `tasks.inject=false` does."""
+    easier_failing: float = Field(0.1, ge=0.0, lt=0.5)
+    """Least share of a module's tests that the bug of an easier task fails: what breaks much is seen easily."""
     most_samples: int = Field(12, ge=1)
     """Samples a task may come to when the rounds gain nothing any more."""
     preference_pairs: int = Field(50, ge=0)

@@ -11,13 +11,14 @@ from forge.records.agent import AdapterRef, Outcome, Result, Trajectory, Turn, V
 from forge.records.base import COMBINED, STAGES, FileEdit, Keyed, Message, Record, Role
 from forge.records.history import Commit, CommitSummary, Drop, FileChange, Lineage, PathChange, Symbol
 from forge.records.reports import Interval, RoundReport, StepReport
-from forge.records.rounds import Allocation, Decision, RoundKind, RoundPlan, Spent
+from forge.records.rounds import EASIER, Allocation, Decision, Easier, RoundKind, RoundPlan, Spent
 from forge.records.rows import Example, Preference, TeacherAnswer
 from forge.records.sandbox import CommandResult, Environment, EnvironmentSpec, Limits, TestRun
 from forge.records.tasks import Attachment, Instance, Proof, Side, Task, Twin
 
 __all__ = [
     "COMBINED",
+    "EASIER",
     "STAGES",
     "AdapterRef",
     "Allocation",
@@ -27,6 +28,7 @@ __all__ = [
     "CommitSummary",
     "Decision",
     "Drop",
+    "Easier",
     "Environment",
     "EnvironmentSpec",
     "Example",

@@ -13,7 +13,7 @@ round trains nothing and searches the agent's own settings; `stop` is no round."
 
 DOING: Mapping[RoundKind, str] = {
     "cold-start": "train every stage on mined commits",
-    "rft": "sample {tasks} training tasks {samples} times each{probe}, train on what was solved",
+    "rft": "sample {tasks} training tasks{easier} {samples} times each{probe}, train on what was solved",
     "dpo": "train on pairs of a solved and a failed answer, from the promoted adapters on",
     "teacher": "let the teacher act{stages} on {tasks} training tasks, train on what it solved",
     "scaffold": "try {samples} settings of the agent on {tasks} training tasks, train nothing",
@@ -35,6 +35,24 @@ class Decision(Record):
     """The numbers that the sentence rests on."""
 
 
+EASIER = "easier-"
+"""What the ids of tasks that were made easier on purpose begin with."""
+
+
+class Easier(Record):
+    """A batch of training tasks with one bug each that are easier than those there are."""
+
+    round: int
+    """The round that asks for it."""
+    count: int
+    operators: tuple[str, ...] = ()
+    """Kinds of bug to plant, those solved most first; any where none is known."""
+    near: tuple[str, ...] = ()
+    """Modules (`repository:path`) that come first: those of tasks never solved."""
+    failing: float = 0.0
+    """Least share of a module's tests that a bug fails, so that it is seen."""
+
+
 class RoundPlan(Record):
     """What a round will do, before it does it."""
 
@@ -49,6 +67,8 @@ class RoundPlan(Record):
     temperature: float = 0.0
     taught: tuple[str, ...] = ()
     """Stages that the teacher acts for in its round; none named means all."""
+    easier: Easier | None = None
+    """A batch of easier tasks that the round takes on beside its `tasks`, and that stays with the later ones."""
     lever: str = ""
     """What was changed because the rounds before gained nothing; empty where nothing had to be."""
 
@@ -61,8 +81,9 @@ class RoundPlan(Record):
     def doing(self) -> str:
         """What the round does, in a clause."""
         probe = f" ({self.probe} as a probe)" if self.probe < self.samples else ""
+        easier = f", and up to {self.easier.count} easier ones made for it" if self.easier else ""
         stages = f" as {' and '.join(self.taught)}" if self.taught else ""
-        return DOING[self.kind].format(tasks=self.tasks, samples=self.samples, probe=probe, stages=stages) + (
+        return DOING[self.kind].format(tasks=self.tasks, samples=self.samples, probe=probe, stages=stages, easier=easier) + (
             f", pulling a lever: {self.lever}" if self.lever else ""
         )
 

@@ -16,17 +16,16 @@ from forge.rounds.past import Tally
 def probes(
     tasks: Sequence[str], tallies: Mapping[int, Mapping[str, Tally]], plan: RoundPlan, rounds: RoundsConfig, *, retiring: bool = True
 ) -> Allocation:
-    """The probe of a round: `plan.probe` samples of each of the first `plan.tasks` tasks that is neither retired nor waiting.
+    """The probe of a round: `plan.probe` samples of each of the tasks taken on so far that is neither retired nor waiting.
 
     Nothing is retired unless `retiring`: where a stage has yet to show what it answers by itself, tasks that the others solve surely
     are where it can.
     """
     before = {number: found for number, found in tallies.items() if number < plan.round}
-    taken_on = tasks[: plan.tasks]
-    retired = [task for task in taken_on if retiring and is_retired(task, before, rounds.retire)]
-    waiting = [task for task in taken_on if is_waiting(task, before, plan.round, rounds.patience)]
+    retired = [task for task in tasks if retiring and is_retired(task, before, rounds.retire)]
+    waiting = [task for task in tasks if is_waiting(task, before, plan.round, rounds.patience)]
     away = {*retired, *waiting}
-    return Allocation(samples={task: plan.probe for task in taken_on if task not in away}, retired=tuple(retired), waiting=tuple(waiting))
+    return Allocation(samples={task: plan.probe for task in tasks if task not in away}, retired=tuple(retired), waiting=tuple(waiting))
 
 
 def rest(probed: Allocation, found: Mapping[str, Tally], plan: RoundPlan) -> tuple[Decision, Allocation]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from forge.evals.stage_scores import Truth
-from forge.records import AdapterRef, Example, Preference, RoundPlan, Task, Trajectory
+from forge.records import AdapterRef, Easier, Example, Preference, RoundPlan, Task, Trajectory
 from forge.rollouts.rollout import Assignment
 
 Rows = Mapping[str, Sequence[Example] | Sequence[Preference]]
@@ -17,10 +17,15 @@ class Hands(Protocol):
     """Each method may be called again after a restart, and then does only what is still to do."""
 
     def side(self, side: str) -> Sequence[Task]:
-        """The proven tasks of one side of the split, always in the same order."""
+        """The proven tasks of one side of the split, always in the same order; easier ones are the last of the training tasks."""
 
     def prove(self, tasks: int) -> None:
         """See to it that there are so many training tasks, as far as there are commits and bugs for them."""
+
+    def ease(self, batches: Sequence[Easier]) -> None:
+        """See to it that these batches of easier training tasks are there, each as far as there are places for such bugs.
+
+        Their ids begin with `EASIER`."""
 
     def truths(self) -> Mapping[str, Truth]:
         """What the gold change of each held-out task touches, by task id."""

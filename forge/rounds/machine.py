@@ -14,8 +14,8 @@ from functools import cached_property
 from forge.config import ForgeConfig
 from forge.evals.steps import solved_by_task, step_report
 from forge.observe.metrics import HELDOUT, ROUND
-from forge.records import STAGES, AdapterRef, Allocation, Decision, Record, RoundPlan, RoundReport, StepReport, Task, Trajectory
-from forge.rounds import bootstrap, curriculum, gate, pairs, plateau, scaffold
+from forge.records import EASIER, STAGES, AdapterRef, Allocation, Decision, Record, RoundPlan, RoundReport, StepReport, Task, Trajectory
+from forge.rounds import bootstrap, curriculum, easier, gate, pairs, plateau, scaffold
 from forge.rounds.gate import Gate, Regression
 from forge.rounds.hands import Hands, Rows
 from forge.rounds.names import SETTINGS_ALONE, WEIGHTS_ALONE, collecting, evaluating, teaching
@@ -53,6 +53,7 @@ class Rounds:
 
     def carry_out(self) -> None:
         """Baseline, cold start and rounds, up to the plan that says stop; then what choosing among several answers is worth."""
+        self._take_on()
         self._baseline()
         for report in self._ledger.rounds()[1:]:
             self._hands.say(f"  {report.name}: done by an earlier run ({report.decision})")
@@ -111,8 +112,7 @@ class Rounds:
 
     def _trained(self, report: RoundReport, plan: RoundPlan) -> RoundReport:
         """The report of a round that trains, its adapters promoted or not."""
-        if plan.tasks > len(self._hands.side("train")):
-            self._hands.prove(plan.tasks)
+        self._take_on(plan)
         report = report.model_copy(update={"collected": self._collect(plan)})
         short: tuple[str, ...] = ()
         if plan.kind in ("rft", "teacher"):
@@ -157,7 +157,7 @@ class Rounds:
             return {}
         past, minimum = self._past, self._rounds.bootstrap_solves
         uneven = 0 < len(bootstrap.held_back(past.own, minimum)) < len(past.own)
-        ids = [task.id for task in self._hands.side("train")]
+        ids = [task.id for task in self._usual()][: plan.tasks] + [t.id for t in self._hands.side("train") if t.id.startswith(EASIER)]
         probed = curriculum.probes(ids, past.tallies, plan, self._rounds, retiring=not uneven)
         if plan.kind == "teacher":
             steps: tuple[str, ...] = (teaching(plan.round),)
@@ -275,7 +275,7 @@ class Rounds:
         return self._past.next_round <= self._rounds.limit + 1 and not overspent(self._past.spent, self._rounds.budget)
 
     def _means(self) -> Means:
-        train = {task.id: task for task in self._hands.side("train")}
+        train, usual = {task.id: task for task in self._hands.side("train")}, len(self._usual())
         taken = max((plan.tasks for plan in self._past.plans if plan.kind != "scaffold"), default=0)
         stock: dict[str, int] = {}
         if len(self._past.rounds) > 1 + self._rounds.plateau:
@@ -283,7 +283,24 @@ class Rounds:
             found = pairs.preferences(trajectories, train, keep_per_task=self._rounds.keep_per_task)
             stock = {stage: len(rows) for stage, rows in found.items()}
         teacher = self._config.teacher.model is not None
-        return Means(tasks=len(train), fresh=max(0, len(train) - taken), pairs=stock, teacher=teacher)
+        eased = easier.variants(self._past, train.values(), self._rounds) if self._config.tasks.inject else None
+        hard = easier.too_hard(self._past)
+        return Means(tasks=usual, fresh=max(0, usual - taken), pairs=stock, teacher=teacher, too_hard=hard, easier=eased)
+
+    def _usual(self) -> list[Task]:
+        """The training tasks that were not made easier on purpose."""
+        return [task for task in self._hands.side("train") if not task.id.startswith(EASIER)]
+
+    def _take_on(self, plan: RoundPlan | None = None) -> None:
+        """See to it that the training tasks are there that a plan asks for; at the start, all that any did, the one under way too."""
+        earlier = [report.plan for report in self._ledger.rounds() if report.plan is not None]
+        now = plan or self._ledger.decided(self._past.next_round, "plan", RoundPlan)
+        under_way = [now] if now is not None else []
+        wanted = max((asking.tasks for asking in (under_way if plan else [*earlier, *under_way])), default=0)
+        if wanted > len(self._usual()):
+            self._hands.prove(wanted)
+        if (asked := easier.batches([*earlier, *under_way])) and (plan is None or plan.easier is not None):
+            self._hands.ease(asked)
 
     def _retired(self, plan: RoundPlan) -> list[Task]:
         """Some of the training tasks that were solved so surely that they are not sampled any more."""

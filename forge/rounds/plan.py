@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from forge.config import BudgetConfig, RoundsConfig
 from forge.records import Decision, RoundPlan, Spent
-from forge.rounds import plateau
+from forge.rounds import easier, plateau
 from forge.rounds.bootstrap import held_back, self_training
 from forge.rounds.past import Past
 from forge.rounds.plateau import Stock
@@ -34,7 +34,11 @@ def next_plan(past: Past, means: Means, rounds: RoundsConfig) -> tuple[Decision,
         if rounds.scaffold.trials and not any(plan.kind == "scaffold" for plan in past.plans):
             why = "too few own solves to learn from, and no teacher: the agent's own settings first"
             return _decided(_plan(past, means, rounds, kind="scaffold"), why)
-        return _decided(RoundPlan(round=number, kind="stop"), "too few own solves to learn from, and there is no teacher")
+        if means.easier is not None:
+            why = f"too few own solves to learn from ({past.own_solves()} of {rounds.bootstrap_solves}), and no teacher"
+            return _decided(_eased(_plan(past, means, rounds), means), f"{why}: {easier.in_words(means.easier)}")
+        tried = ", not even for easier tasks" if easier.batches(past.plans) else ""
+        return _decided(RoundPlan(round=number, kind="stop"), f"too few own solves to learn from, and there is no teacher{tried}")
     if short and means.teacher and past.plans[-1].kind == "rft":
         why = f"too few own answers of {' and '.join(short)} to learn from, so the teacher shows how; the other stages act for themselves"
         plan = _plan(past, means, rounds, kind="teacher").model_copy(update={"taught": short})
@@ -50,7 +54,8 @@ def next_plan(past: Past, means: Means, rounds: RoundsConfig) -> tuple[Decision,
     if lever is None:
         tried = ", ".join(dict.fromkeys(plateau.levers_since_gain(past).values())) or "no lever is configured"
         return _decided(RoundPlan(round=number, kind="stop"), f"{progress.why}; tried: {tried}")
-    return _decided(_plan(past, means, rounds, kind="dpo" if lever == plateau.DPO else "rft", lever=lever), progress.why)
+    plan = _plan(past, means, rounds, kind="dpo" if lever == plateau.DPO else "rft", lever=lever)
+    return _decided(_eased(plan, means) if lever == plateau.EASIER_TASKS else plan, progress.why)
 
 
 def overspent(spent: Spent, budget: BudgetConfig) -> str:
@@ -93,6 +98,11 @@ def _plan(past: Past, means: Means, rounds: RoundsConfig, kind: str = "rft", lev
     return RoundPlan.model_validate({**shared, "kind": kind, "lever": lever})
 
 
+def _eased(plan: RoundPlan, means: Means) -> RoundPlan:
+    """The plan with the batch of easier tasks that can be asked for."""
+    return plan.model_copy(update={"easier": means.easier})
+
+
 def _trained_since_search(past: Past) -> int:
     """Training rounds after the cold start, or after the last search of the agent's settings."""
     kinds = [plan.kind for plan in past.plans if plan.kind != "cold-start"]
@@ -100,5 +110,5 @@ def _trained_since_search(past: Past) -> int:
 
 
 def _decided(plan: RoundPlan, why: str) -> tuple[Decision, RoundPlan]:
-    choice = plan.kind + (f" with {plan.lever}" if plan.lever and plan.lever != plan.kind else "")
+    choice = plan.kind + (f" with {plan.lever}" if plan.lever and plan.lever != plan.kind else " on easier tasks" if plan.easier else "")
     return Decision(round=plan.round, name="plan", choice=choice, why=why), plan

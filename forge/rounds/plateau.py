@@ -1,4 +1,4 @@
-"""Is it still learning, and if not, what is tried next: fresh tasks, more samples, DPO, and then the end."""
+"""Is it still learning, and if not, what is tried next: fresh tasks, easier or more of them, more samples, DPO, and then the end."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Literal
 
 from forge.config import RoundsConfig
 from forge.evals.paired import Paired, PairedRates, compare, compare_rates
-from forge.records import Record
+from forge.records import Easier, Record
 from forge.rounds.past import Past, rates
 
-FRESH, MORE_TASKS, MORE_SAMPLES, DPO = "fresh tasks", "more tasks", "more samples", "dpo"
+FRESH, EASIER_TASKS, MORE_TASKS, MORE_SAMPLES, DPO = "fresh tasks", "easier tasks", "more tasks", "more samples", "dpo"
 
 
 class Progress(Record):
@@ -26,9 +26,13 @@ class Progress(Record):
 
 
 class Stock(Record):
-    """What there is to try: training tasks proven but not yet taken on, and pairs of answers by stage."""
+    """What there is to try: training tasks proven but not yet taken on, easier ones where those tried are too hard, pairs by stage."""
 
     fresh: int = 0
+    too_hard: bool = False
+    """Whether at least half of the tasks sampled last went unsolved."""
+    easier: Easier | None = None
+    """Easier training tasks that can be asked for."""
     pairs: dict[str, int] = {}
 
 
@@ -66,6 +70,7 @@ def next_lever(past: Past, stock: Stock, rounds: RoundsConfig) -> str | None:
     enough = bool(rounds.preference_pairs) and max(stock.pairs.values(), default=0) >= rounds.preference_pairs
     there: Mapping[str, bool] = {
         FRESH: stock.fresh > 0,
+        EASIER_TASKS: stock.too_hard and stock.easier is not None,
         MORE_TASKS: rounds.more_tasks > 0,
         MORE_SAMPLES: samples < rounds.most_samples,
         DPO: enough,

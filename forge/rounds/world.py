@@ -16,7 +16,9 @@ from forge.config import ForgeConfig
 from forge.endpoint.acting import PREFIX
 from forge.evals.stage_scores import Truth
 from forge.records import (
+    EASIER,
     AdapterRef,
+    Easier,
     Example,
     FileEdit,
     Lineage,
@@ -30,8 +32,11 @@ from forge.records import (
     Verdict,
 )
 from forge.rollouts.rollout import Assignment
+from forge.rounds.easier import FRUITFUL
 from forge.rounds.hands import Rows
 from forge.rounds.machine import Rounds
+from forge.rounds.names import collecting
+from forge.rounds.past import tally
 from forge.seams import Tracker
 from forge.store.adapters import FolderAdapterStore, version_name
 from forge.store.ledger import Ledger
@@ -62,6 +67,8 @@ class Climate(Record):
     otherwise when an equally good version tries again, as repository tasks do."""
     baseline: float = -2.0
     """Skill after the cold start."""
+    ease: float = 6.0
+    """By how much easier than the others tasks are that were made so."""
     boldness: float = 0.0
     """Skill that an agent gains whose retries are sampled at temperature 1."""
     teacher: float = 3.0
@@ -81,7 +88,9 @@ class World:
         self.said: list[str] = []
         self._skills: dict[str, float] = {}
         self._ledger, self._adapters, self._staged = ledger, adapters, staged
-        self._tasks = {side: [_task(side, n) for n in range(getattr(climate, side))] for side in ("train", "heldout")}
+        self._tasks: dict[str, list[Task]] = {
+            side: [_task(side, n) for n in range(getattr(climate, side))] for side in ("train", "heldout")
+        } | {"easier": []}
 
     def skill(self, models: Mapping[str, str]) -> float:
         """The skill of the agent made of these models; the base has none to speak of."""
@@ -98,14 +107,21 @@ class World:
         tasks = self._tasks["heldout"]
         return sum(self._chance(skill, task.id) for task in tasks) / len(tasks)
 
+    def expected_solves(self, skill: float, samples: Mapping[str, int]) -> float:
+        """Different tasks that an agent of this skill solves in so many samples of each, on average."""
+        return sum(1.0 - (1.0 - self._chance(skill, task)) ** number for task, number in samples.items())
+
     # `forge.rounds.hands.Hands`
 
     def side(self, side: str) -> Sequence[Task]:
-        return self._tasks.get(side, [])
+        return [*self._tasks["train"], *self._tasks["easier"]] if side == "train" else self._tasks.get(side, [])
 
     def prove(self, tasks: int) -> None:
         there = len(self._tasks["train"])
         self._tasks["train"] += [_task("train", n) for n in range(there, tasks)]
+
+    def ease(self, batches: Sequence[Easier]) -> None:
+        self._tasks["easier"] = [_task("train", n, EASIER) for n in range(sum(batch.count for batch in batches))]
 
     def truths(self) -> Mapping[str, Truth]:
         return {}
@@ -216,7 +232,7 @@ class World:
         return {s: ref.metrics[s] if ref is not None and s in ref.metrics else share for s, share in self.climate.clumsy.items()}
 
     def _chance(self, skill: float, task: str) -> float:
-        difficulty = self.climate.spread * _normal(self.climate.seed, task)
+        difficulty = self.climate.spread * _normal(self.climate.seed, task) - (self.climate.ease if task.startswith(EASIER) else 0.0)
         return 1.0 / (1.0 + math.exp(max(-60.0, min(60.0, -self.climate.sharpness * (skill - difficulty)))))
 
 
@@ -224,7 +240,7 @@ class Judged(Record):
     """One decision of the scheduler held against the truth."""
 
     round: int
-    kind: Literal["gate", "course"]
+    kind: Literal["gate", "course", "easier"]
     planted: str
     chosen: str
     right: bool
@@ -269,8 +285,50 @@ def judged(config: ForgeConfig, climate: Climate, truths: Mapping[int, Planted],
     return found
 
 
-def _task(side: str, number: int) -> Task:
-    name = f"{side}-{number}"
+CLEAR = 1.25
+"""By how much solves that are expected have to lie off a limit for a decision to be called right or wrong."""
+
+
+def judged_easier(config: ForgeConfig, climate: Climate, folder: Path) -> list[Judged]:
+    """Every plan after a round that sampled, with whether easier tasks were asked for when they should be, in a world in which
+    nothing else is worth anything.
+
+    They should be where what was sampled gives fewer solves than the gate asks for and nobody else can show how, or where the rounds
+    gain nothing and half of the tasks are out of reach; and those asked for already must not be as hopeless as the others. What is
+    not clear is left out.
+    """
+    found: list[Judged] = []
+    with Ledger(folder / "ledger.db") as ledger:
+        world = World(climate, {}, ledger, FolderAdapterStore(folder / "adapters", ledger), folder / "staged")
+        reports = [report for report in ledger.rounds() if report.round >= 1]
+        plans = {decision.round: decision for decision in ledger.decisions() if decision.name == "plan"}
+        pulled = False
+        for report in reports[1 : config.rounds.limit]:
+            results = [r for n in range(2, report.round + 1) for step in collecting(n) for r in ledger.results(step)]
+            sampled = {task: counted.graded for task, counted in tally(results).items()}
+            made = {task: number for task, number in sampled.items() if task.startswith(EASIER)}
+            solves, hope = (world.expected_solves(climate.baseline, which) for which in (sampled, made))
+            decision = plans.get(report.round + 1)
+            choice, why = (decision.choice, decision.why) if decision is not None else ("stop", "")
+            few = _less(solves, config.rounds.bootstrap_solves) if config.teacher.model is None else False
+            hard = _less(solves, len(sampled) / 2) if why.startswith("no proven gain") and not pulled else False
+            hopeless = _less(hope, FRUITFUL * len(made)) if made else False
+            pulled = pulled or "with easier tasks" in choice
+            if None in (few, hard, hopeless):
+                continue
+            needed, asked = bool(few or hard) and not hopeless, "easier tasks" in choice
+            planted = "needed" if needed else "not needed"
+            found.append(Judged(round=report.round + 1, kind="easier", planted=planted, chosen=choice, right=asked == needed, why=why))
+    return found
+
+
+def _less(expected: float, limit: float) -> bool | None:
+    """Whether it is clearly less; `None` where chance decides."""
+    return None if limit / CLEAR < expected < limit * CLEAR else expected < limit
+
+
+def _task(side: str, number: int, kind: str = "") -> Task:
+    name = f"{kind}{side}-{number}"
     edit = FileEdit(path=f"{name}.py", content="")
     body = {"id": name, "repo": f"made-up-{number % 3}", "base_commit": "b", "origin": "injected", "statement": name, "tree": "t"}
     lists = {"gold": (edit,), "tests": (), "fail_to_pass": ("x",), "pass_to_pass": (), "files": (edit.path,)}

@@ -24,7 +24,7 @@ import ray
 from forge.config import InjectConfig, TasksConfig
 from forge.errors import HistoryError
 from forge.observe.on_ray import actor_name
-from forge.records import Environment, Limits, Record, Side, Task
+from forge.records import EASIER, Easier, Environment, Limits, Record, Side, Task
 from forge.seams import Environments, History, SandboxProvider
 from forge.store.atomic import write_text
 from forge.store.parquet import write_records
@@ -33,7 +33,7 @@ from forge.tasks.attempt import Attempts, OpenHistory, Place
 from forge.tasks.journal import Journal, Tried
 from forge.tasks.plan import Plan, Unit, plan
 from forge.tasks.prove import Prover
-from forge.tasks.sample import sample
+from forge.tasks.sample import easier, sample
 from forge.tasks.spread import Level, spread
 from forge.tasks.surroundings import Surroundings
 
@@ -163,6 +163,32 @@ def inject_tasks(
     write_records(output / "injected.parquet", tasks, Task)
     _write_environments(output / INJECTED_ENVIRONMENTS, state.environments(tasks))
     return Injected(tasks=tuple(tasks), counts=state.counts(), levels=spread(found, planned.units), planned=len(planned.units))
+
+
+def easier_tasks(
+    repos: Mapping[str, Path],
+    output: Path,
+    config: TasksConfig,
+    batch: Easier,
+    means: Means,
+    *,
+    transfer: Collection[str] = (),
+    plain: Collection[str] = (),
+    progress: Callable[[TaskCounts], None] | None = None,
+) -> tuple[Task, ...]:
+    """The proven tasks of a batch, at most as many as it asks for; their ids begin with `EASIER`.
+
+    As `build_tasks` in everything else; what was tried is in `output/easier.jsonl`.
+    """
+    make = partial(easier, config=config, batch=batch, transfer=transfer, seed=means.seed)
+    planned, places = _plan(repos, means.open_history, make)
+    journal = Journal(output / "easier.jsonl", _fingerprint(places, config, (batch.content_hash(), *transfer), means.seed), Tried)
+    state = _State(planned, {ALL: batch.count}, journal, progress)
+    inject = InjectConfig(distance="function", min_failing=batch.failing)
+    _carry_out(state, Workplace(_with_environments(places, means, plain), output / "trials", config, means, inject))
+    found = [task for _, task in state.chosen()]
+    _write_environments(output / INJECTED_ENVIRONMENTS, state.environments(found))
+    return tuple(task.model_copy(update={"id": f"{EASIER}{task.id}"}) for task in found)
 
 
 def heldout_files(

@@ -14,7 +14,7 @@ from itertools import cycle
 from typing import Literal, NamedTuple
 
 from forge.config import InjectConfig, TasksConfig
-from forge.records import Symbol
+from forge.records import Easier, Symbol
 from forge.seams import History
 from forge.stages.mutations import places
 from forge.stages.symbols import symbols_of
@@ -36,6 +36,35 @@ def sample(
     grounds = {history.repo: survey(history, config, transfer, Counter()) for history in histories}
     by_repo = [_functions(ground, seed, refused) for ground in grounds.values()]
     units = _Turns(alternating(by_repo), grounds, inject, seed).units(refused)
+    heldout = [(repo, path) for repo, ground in grounds.items() for path in ground.split.on_side("heldout")]
+    return Plan(units=tuple(units), heldout_files=tuple(heldout), refused=dict(refused))
+
+
+def easier(
+    histories: Sequence[History], config: TasksConfig, batch: Easier, *, transfer: Collection[str] = (), seed: int = 0, attempts: int = 6
+) -> Plan:
+    """The plan of a batch of easier training tasks: one bug each, of the kinds that it names, in its modules first.
+
+    The same for the same heads, config, batch and seed; nothing is run. Raises `HistoryError` when a history cannot be read.
+    """
+    refused: Counter[str] = Counter()
+    grounds = {history.repo: survey(history, config, transfer, Counter()) for history in histories}
+    functions = alternating([_functions(ground, seed, refused) for ground in grounds.values()])
+    mine = [function for function in functions if grounds[function.repo].split.side(function.path) == "train"]
+    places = {name: place for place, name in enumerate(batch.near)}
+    # Of one module a function after the other, then the next turn: near ones first, in the batch's order.
+    mine.sort(key=lambda function: places.get(f"{function.repo}:{function.path}", len(places)))
+    units = []
+    for turn in range(config.max_per_symbol):
+        for function in mine:
+            wanted = batch.operators or sorted(function.places, key=lambda operator: (-weight(operator), operator))
+            operators = [operator for operator in wanted if function.places.get(operator, 0) > turn]
+            if operators:
+                site = Site(path=function.path, name=function.name, operators=tuple(operators[:attempts]), used=turn)
+                shared = {"repo": function.repo, "sha": grounds[function.repo].history.head, "path": function.path, "name": function.name}
+                units.append(Unit(kind="inject", side="train", turn=turn, sites=(site,), **shared))
+            else:
+                refused["inject: no place for a bug that is solved often"] += 1
     heldout = [(repo, path) for repo, ground in grounds.items() for path in ground.split.on_side("heldout")]
     return Plan(units=tuple(units), heldout_files=tuple(heldout), refused=dict(refused))
 

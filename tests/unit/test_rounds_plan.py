@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from forge.config import RoundsConfig
-from forge.records import FileEdit, Interval, Outcome, RoundPlan, RoundReport, Spent, StepReport, Task, Trajectory, Turn
+from forge.records import Easier, FileEdit, Interval, Outcome, RoundPlan, RoundReport, Spent, StepReport, Task, Trajectory, Turn
 from forge.rounds import curriculum
 from forge.rounds.bootstrap import beside_teacher, by_teacher, held_back, own_answers, self_training
+from forge.rounds.easier import too_hard, variants
 from forge.rounds.past import Past, Tally, counted
 from forge.rounds.plan import Means, in_words, next_plan
 from forge.rounds.plateau import levers_since_gain, next_lever, progress
@@ -227,7 +228,7 @@ PLAN = RoundPlan(round=4, kind="rft", tasks=4, probe=2, samples=4)
 def test_tasks_solved_always_retire_and_those_never_solved_wait_and_come_back() -> None:
     never, always = Tally(solved=0, graded=4), Tally(solved=4, graded=4)
     tallies = {2: {"a": always, "b": never, "c": never}, 3: {"b": never, "c": Tally(solved=1, graded=4)}}
-    probed = curriculum.probes(["a", "b", "c", "d", "e"], tallies, PLAN, SETTINGS)
+    probed = curriculum.probes(["a", "b", "c", "d"], tallies, PLAN, SETTINGS)
     assert probed.samples == {"c": 2, "d": 2} and probed.retired == ("a",) and probed.waiting == ("b",)
     assert "a" in curriculum.probes(["a", "b"], tallies, PLAN, SETTINGS, retiring=False).samples
     later = curriculum.probes(["a", "b", "c", "d"], tallies, PLAN.model_copy(update={"round": 6}), SETTINGS)
@@ -252,3 +253,57 @@ def test_samples_that_nobody_can_take_are_not_drawn() -> None:
     probed = curriculum.probes(["a", "b"], {}, PLAN, SETTINGS)
     _, total = curriculum.rest(probed, {name: Tally(solved=2, graded=2) for name in "ab"}, PLAN)
     assert total.samples == {"a": 2, "b": 2}
+
+
+# Easier tasks
+
+REFUSING = SETTINGS.model_copy(update={"bootstrap_solves": 51})
+BATCH = Easier(round=3, count=60, operators=("return-none",), near=("r:a.py",))
+
+
+def test_a_refusal_without_a_teacher_asks_for_easier_tasks_and_not_where_there_is_a_teacher_or_enough_solves() -> None:
+    past, means = _past([3, 10, 10], refused=(2,)), MEANS.model_copy(update={"easier": BATCH})
+    decision, plan = next_plan(past, means, REFUSING)
+    assert (plan.kind, plan.easier, plan.tasks, decision.choice) == ("rft", BATCH, 40, "rft on easier tasks")
+    assert "50 of 51" in decision.why and "60 easier ones of the kinds solved most (return-none" in decision.why
+    assert "40 training tasks, and up to 60 easier ones made for it" in in_words(plan, decision.why)
+    assert next_plan(past, means.model_copy(update={"teacher": True}), REFUSING)[1].kind == "teacher"
+    assert next_plan(past, means, REFUSING.model_copy(update={"bootstrap_solves": 50}))[1].easier is None
+    searching = RoundsConfig.model_validate(REFUSING.model_dump() | {"scaffold": {"trials": 2}})
+    assert next_plan(past, means, searching)[1].kind == "scaffold", "the agent's own settings cost less and come first"
+
+
+def test_a_plateau_on_tasks_out_of_reach_asks_for_easier_ones_once_and_one_on_tasks_within_reach_does_not() -> None:
+    flat, means = _past([3, 40, 60, 60, 60]), MEANS.model_copy(update={"easier": BATCH, "too_hard": True})
+    decision, plan = next_plan(flat, means, SETTINGS)
+    assert (plan.lever, plan.easier, decision.choice) == ("easier tasks", BATCH, "rft with easier tasks")
+    assert next_plan(flat, means.model_copy(update={"too_hard": False}), SETTINGS)[1].lever == "more tasks"
+    assert next_plan(_past([3, 40, 60, 60, 60, 60], {5: "easier tasks"}), means, SETTINGS)[1].lever == "more tasks"
+
+
+def _injected(name: str, operator: str, path: str) -> Task:
+    return Task(id=name, repo="r", base_commit="b", origin="injected", operator=operator, statement="s", tree="h", tests=(),
+                gold=(FileEdit(path=path, content=""),), fail_to_pass=("x",), pass_to_pass=(), files=(path,), side="train")  # fmt: skip
+
+
+def test_a_batch_takes_the_kinds_that_are_solved_most_near_the_tasks_that_never_were() -> None:
+    tasks = [
+        _injected(f"t{n}", operator, f"{operator}.py") for n, operator in enumerate(("sure", "sure", "luck", "hard", "hard", "two+bugs"))
+    ]
+    wins = {"t0": 3, "t1": 3, "t2": 1, "t3": 0, "t4": 0, "t5": 3}
+    tallies = {2: {name: Tally(solved=won, graded=1 if name == "t2" else 3) for name, won in wins.items()}}
+    past = _past([3, 10]).model_copy(update={"tallies": tallies})
+    found = variants(past, tasks, SETTINGS)
+    assert found is not None and (found.round, found.count, found.failing) == (2, 60, 0.1)
+    assert found.operators == ("sure", "luck", "hard") and found.near == ("r:hard.py",)
+    assert variants(past, tasks, SETTINGS.model_copy(update={"easier_tasks": 0})) is None
+    assert not too_hard(past) and too_hard(past.model_copy(update={"tallies": {2: tallies[2] | {"t0": Tally(solved=0, graded=1)}}}))
+
+
+@pytest.mark.parametrize(("solved", "again"), [(0, False), (1, True)])
+def test_easier_tasks_that_nobody_solves_either_are_not_asked_for_again(solved: int, again: bool) -> None:
+    past = _past([3, 10, 10])
+    asked = past.rounds[-1].model_copy(update={"plan": past.plans[-1].model_copy(update={"easier": BATCH.model_copy(update={"round": 2})})})
+    tallies = {2: {"easier-a": Tally(solved=solved, graded=2), "b": Tally(solved=2, graded=2)}}
+    found = past.model_copy(update={"rounds": (*past.rounds[:-1], asked), "tallies": tallies})
+    assert (variants(found, (), SETTINGS) is not None) is again

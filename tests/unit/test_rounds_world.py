@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.scheduler import decisions, one_run, settings, share, wrong
+from benchmarks.scheduler import answers, decisions, one_run, settings, share, wrong
 from forge.config import ForgeConfig, load
 from forge.fakes.tracker import RecordingTracker
 from forge.records import RoundReport
@@ -82,13 +82,13 @@ def test_a_stop_for_want_of_rounds_goes_on_when_the_limit_is_raised(tmp_path: Pa
 
 
 def test_without_enough_solves_nothing_is_trained_and_the_sentence_says_what_helps(tmp_path: Path) -> None:
-    world = live(_config("rounds.bootstrap_solves=1000"), SMALL, TRUTHS, tmp_path, RecordingTracker())
+    world = live(_config("rounds.bootstrap_solves=1000", "rounds.easier_tasks=0"), SMALL, TRUTHS, tmp_path, RecordingTracker())
     with Ledger(tmp_path / "ledger.db") as ledger:
         refused = ledger.rounds()[-1]
         assert refused.step is None and "learning from oneself wants 1000" in refused.decision
         assert [report.round for report in ledger.rounds()] == [0, 1, 2]
     assert any("there is no teacher" in line for line in world.said)
-    live(_config("rounds.bootstrap_solves=1"), SMALL, TRUTHS, tmp_path, RecordingTracker())
+    live(_config("rounds.bootstrap_solves=1", "rounds.easier_tasks=0"), SMALL, TRUTHS, tmp_path, RecordingTracker())
     with Ledger(tmp_path / "ledger.db") as ledger:
         assert ledger.rounds()[-1].round > 2 and ledger.rounds()[-1].step is not None
 
@@ -219,6 +219,42 @@ def test_without_a_teacher_a_stage_that_hardly_answers_keeps_its_adapter_and_wit
             rounds = ledger.rounds()[2:]
             assert [report.name for report in rounds] == ["rft-1", "rft-2"]
             assert ["analysis" in report.examples for report in rounds] == [name == "deft"] * 2
+
+
+HARD = Climate(train=40, heldout=30, effect=0.2, baseline=-4.0)
+
+
+def test_where_tasks_are_too_hard_to_learn_from_easier_ones_open_the_gate(tmp_path: Path) -> None:
+    config = _config("rounds.bootstrap_solves=12", "rounds.easier_tasks=20", "rounds.limit=3")
+    live(config, HARD, {4: "gain"}, tmp_path, RecordingTracker())
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        reports = ledger.rounds()
+        chosen = [d.choice for d in ledger.decisions() if d.name in ("plan", "bootstrap")]
+        assert chosen[:5] == ["cold-start", "rft", "refused", "rft on easier tasks", "allowed"]
+        assert reports[2].step is None and reports[3].step is not None and sum(reports[3].examples.values()) > 12
+        sampled = {result.task_id for result in ledger.results("probe-2")}
+        assert len([task for task in sampled if task.startswith("easier-")]) == 20
+
+
+def test_a_run_of_teachers_and_easier_tasks_that_is_killed_decides_as_an_undisturbed_one(tmp_path: Path) -> None:
+    teacher = _config("rounds.bootstrap_solves=12", "teacher.model=large", "rounds.limit=3")
+    eased = _config("rounds.bootstrap_solves=12", "rounds.easier_tasks=20", "rounds.limit=3")
+    rng = random.Random(5)
+    for name, config, climate in (("taught", teacher, WITH_A_CLUMSY_STAGE), ("eased", eased, HARD)):
+        live(config, climate, {4: "gain"}, tmp_path / name, RecordingTracker())
+        ended, folder = False, tmp_path / f"{name}-killed"
+        while not ended:
+            writes = rng.randint(15, 90)
+            ended = _in_a_child(
+                lambda w=writes, f=folder, c=config, k=climate: _live_until(f, lambda _, count: count > w, c, k, {4: "gain"})
+            )
+        assert _told(folder) == _told(tmp_path / name)
+
+
+def test_easier_tasks_are_asked_for_when_they_should_be_and_not_otherwise() -> None:
+    found = answers(40)
+    assert share(found) >= 0.95, wrong(found)
+    assert {one.planted for one in found} == {"needed", "not needed"}
 
 
 SEARCHING = ("rounds.scaffold.trials=5", "rounds.scaffold.tasks=40", "rounds.scaffold.every=1", "rounds.limit=3")

@@ -12,7 +12,7 @@ from forge.config import InjectConfig, TasksConfig, load
 from forge.errors import ConfigError
 from forge.fakes.sandbox import FakeProvider
 from forge.mining.history import GitHistory, open_history
-from forge.records import Limits, Symbol, Task, TestRun
+from forge.records import Easier, Limits, Symbol, Task, TestRun
 from forge.stages.symbols import symbols_of
 from forge.store.trees import TreeStore
 from forge.tasks.attempt import Attempts, Place
@@ -20,7 +20,7 @@ from forge.tasks.inject import Bug, bugs_at, with_bugs
 from forge.tasks.journal import Tried
 from forge.tasks.plan import Plan, Unit
 from forge.tasks.prove import Prover
-from forge.tasks.sample import DISTANCES, functions_in_reach, sample
+from forge.tasks.sample import DISTANCES, easier, functions_in_reach, sample
 from forge.tasks.spread import evenness, spread
 from forge.tasks.visibility import Visibility
 from forge.tasks.yields import LEFT_OUT, YIELDS, weight
@@ -73,6 +73,26 @@ def test_repositories_modules_functions_and_operators_take_turns(tmp_path: Path)
 def test_the_plan_is_the_same_for_the_same_seed_and_another_for_another(tmp_path: Path) -> None:
     first, again, other = (planned(tmp_path, InjectConfig(), seed) for seed in (0, 0, 1))
     assert first == again != other
+
+
+def test_easier_tasks_have_one_bug_of_the_kinds_asked_for_on_the_training_side_near_modules_first(tmp_path: Path) -> None:
+    def made(batch: Easier) -> Plan:
+        history = GitHistory("near", (tmp_path / "near" if (tmp_path / "near").exists() else practice(tmp_path / "near", STEMS).path))
+        try:
+            return easier([history], CONFIG, batch)
+        finally:
+            history.close()
+
+    every = made(Easier(round=3, count=5))
+    heldout = {path for _, path in every.heldout_files}
+    assert every.units and not {unit.path for unit in every.units} & heldout and {unit.side for unit in every.units} == {"train"}
+    near = max(unit.path for unit in every.units)
+    kinds = tuple(dict.fromkeys(operator for unit in every.units for operator in unit.sites[0].operators))[1:3]
+    chosen = made(Easier(round=3, count=5, operators=kinds, near=(f"near:{near}",))).units
+    assert [len(unit.sites) for unit in chosen] == [1] * len(chosen) and len(chosen) < len(every.units)
+    assert {operator for unit in chosen for operator in unit.sites[0].operators} <= set(kinds)
+    of_first_turn = [unit.path for unit in chosen if unit.turn == 0]
+    assert near in of_first_turn and of_first_turn.index(near) == 0
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
