@@ -27,6 +27,8 @@ def tolerance_of(config: ForgeConfig, ref: AdapterRef) -> float:
     """The largest difference in nats that is rounding, by what serves the adapter's base."""
     on_card = canary.TOLERANCE_BFLOAT16 if config.serve.gpus > 0 else 0.0
     if pick(config.serve) == "vllm":
+        if config.bases[base_of(config, ref)].served_weights:
+            return canary.TOLERANCE_AWQ
         return on_card or canary.TOLERANCE_FLOAT32
     base = config.bases[base_of(config, ref)]
     return max(on_card, canary.TOLERANCE_GGUF[bits_of(config, base, base_folder(base))])

@@ -29,8 +29,10 @@ from serve.llama.material import Material
 from serve.llama.server import StartLlama
 from serve.names import Names, Version
 from serve.pick import Engine, pick
+from serve.quantised import method_of
 from serve.questions import Agent
 from serve.replica import Replica
+from serve.scaling import scaling
 from serve.seam import Start
 from serve.solve_chat import MODEL
 from serve.solving import Solving
@@ -176,7 +178,14 @@ def _start(config: ForgeConfig, name: str, model: Path | str, share: float, gguf
     """How the engine of a base is started, and in which environment."""
     engine: Engine = pick(config.serve)
     if engine == "vllm":
-        return StartVLLM(tuple(engine_argv(name, model, config.bases[name], config.serve, share))), engine_env(config.serve, model)
+        served = config.bases[name].served_weights
+        if served:
+            method_of(served, model)
+        return StartVLLM(tuple(engine_argv(name, model, config.bases[name], config.serve, share))), engine_env(
+            config.serve, served or model
+        )
+    if config.bases[name].served_weights:
+        raise EnvironmentLackError(f"bases.{name}.served_weights is for vLLM, which is not installed here; leave it out, or run make env")
     if gguf is None:
         raise ValueError("llama.cpp is served from GGUF files; say what makes them")
     material = gguf(Path(model))
@@ -195,8 +204,9 @@ def _application(
         user_config=dict(user_config),
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
         # With the same version Serve applies a new user_config in place; without one every deploy is a restart.
-        version=_version([repr(start), config.serve.model_dump_json()], env, model),
+        version=_version([repr(start), config.serve.model_dump_json()], env, config.bases[name].served_weights or model),
         _internal=True,
+        **scaling(config.serve.replicas),
     )
     return deployment.bind(name, start, config.serve.model_dump(mode="json"))
 

@@ -18,9 +18,11 @@ ANY_HOST = ("0.0.0.0", "::")  # noqa: S104  (what is compared with, not bound)
 
 
 def engine_argv(name: str, model: Path | str, base: BaseModelConfig, serve: ServeConfig, share: float = 1.0) -> list[str]:
-    """vLLM's command line for the base `name`, which has this share of the card."""
-    argv = ["--model", str(model), "--served-model-name", name, "--max-model-len", str(base.max_model_tokens)]
-    if base.revision:
+    """vLLM's command line for the base `name` in the folder (or of the hub id) `model`, which has this share of the card."""
+    argv = ["--model", base.served_weights or str(model), "--served-model-name", name, "--max-model-len", str(base.max_model_tokens)]
+    if base.served_weights:  # their config.json says how they are quantised, and vLLM takes the kernel that suits
+        argv += ["--tokenizer", str(model)]
+    elif base.revision:
         argv += ["--revision", base.revision]
     argv += ["--enable-lora", "--max-loras", str(serve.max_adapters), "--max-cpu-loras", str(2 * serve.max_adapters)]
     argv += ["--max-lora-rank", str(_supported_rank(serve.max_rank)), "--lora-target-modules", *LINEARS]
@@ -32,7 +34,7 @@ def engine_argv(name: str, model: Path | str, base: BaseModelConfig, serve: Serv
 
 
 def engine_env(serve: ServeConfig, model: Path | str) -> dict[str, str]:
-    """Environment of the engine's processes; it must be set before vLLM is imported."""
+    """Environment of the engine's processes, which read the weights `model`; it must be set before vLLM is imported."""
     env = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING", "TOKENIZERS_PARALLELISM": "false"}
     if Path(model).is_dir():
         env["HF_HUB_OFFLINE"] = "1"
@@ -75,7 +77,7 @@ def _cpu_argv(base: BaseModelConfig, serve: ServeConfig) -> list[str]:
 
 def _cuda_argv(base: BaseModelConfig, serve: ServeConfig, share: float) -> list[str]:
     argv = ["--dtype", "auto", "--gpu-memory-utilization", f"{serve.gpu_memory_fraction * share:.3f}", "--enable-sleep-mode"]
-    return argv + (["--quantization", "bitsandbytes"] if base.load_in_4bit else [])
+    return argv + (["--quantization", "bitsandbytes"] if base.load_in_4bit and not base.served_weights else [])
 
 
 def _supported_rank(rank: int) -> int:

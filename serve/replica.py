@@ -16,6 +16,7 @@ from serve.counted import Counted
 from serve.direct_port import DirectPort
 from serve.elsewhere import Elsewhere
 from serve.engine import reachable_host
+from serve.following import take_on
 from serve.front import Front, Stamped
 from serve.names import Names
 from serve.seam import Start
@@ -29,7 +30,8 @@ WATCH_S = 0.5
 @serve.deployment(max_ongoing_requests=2048, graceful_shutdown_timeout_s=10, health_check_period_s=5)
 @serve.ingress()
 class Replica:
-    """An engine's OpenAI app plus `/forge/sample`, behind Serve's proxy and on a port of its own (`/forge/address`).
+    """An engine's OpenAI app plus `/forge/sample`, behind Serve's proxy and, where it is the only one, on a port of its own that clients
+    are told of (`/forge/address`).
 
     Names and adapters follow `user_config`, `{"names": Names, "keys": [ApiKey]}`: an update loads and unloads in place, and a
     replica that starts again loads them before it takes traffic. The process exits as soon as its engine is dead, so that
@@ -43,11 +45,14 @@ class Replica:
         self._counted: Any = None
         self._server: Any = None
         self._direct: Any = None
+        self._begun = False
         self._watcher: asyncio.Task[None] | None = None
 
     async def __serve_build_asgi_app__(self) -> Any:
         self._server = await self._start()
-        self._server.app.add_api_route("/forge/address", self.address, methods=["GET"])
+        if not self._config.replicas.several:
+            # Of several, each client would stay with the one that it was told of, past Serve, which counts what it hands out to scale.
+            self._server.app.add_api_route("/forge/address", self.address, methods=["GET"])
         self._counted = Counted(self._base)
         self._server.tell(self._counted.tokens)
         self._front = Front(self._server.app, self._config, load=self._load, ready=self._lacking, forward=Elsewhere(), watch=self._counted)
@@ -60,13 +65,8 @@ class Replica:
         """Adapters as wanted before their names hold; one that cannot be loaded is reported by `problems`, and the rest is served."""
         names = Names.model_validate(user_config["names"])
         keys = [ApiKey.model_validate(key) for key in user_config.get("keys", [])]
-        if not names.asleep:
-            await self._server.sleep(False)
-            await self._server.adapters.follow(names.adapters, names.versions)
-        self._front.follow(names, keys)
-        if names.asleep:
-            await self._front.drained()
-            await self._server.sleep(True)
+        await take_on(self._server, self._front, names, keys, whole=self._config.replicas.several and not self._begun)
+        self._begun = True
         self._counted.asleep(names.asleep)
         self._direct.open()
 

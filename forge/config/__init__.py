@@ -20,7 +20,7 @@ from forge.config.mining import (
     PrivacyConfig,
     SplitConfig,
 )
-from forge.config.models import BaseModelConfig, DpoConfig, ServeConfig, StageConfig, SweepConfig, TrainingConfig
+from forge.config.models import BaseModelConfig, DpoConfig, ReplicasConfig, ServeConfig, StageConfig, SweepConfig, TrainingConfig
 from forge.config.rounds import BudgetConfig, RoundsConfig, ScaffoldConfig
 from forge.config.run import AgentConfig, ForgeConfig, RayConfig, SandboxConfig
 from forge.config.section import Section
@@ -48,6 +48,7 @@ __all__ = [
     "PracticeConfig",
     "PrivacyConfig",
     "RayConfig",
+    "ReplicasConfig",
     "RoundsConfig",
     "SandboxConfig",
     "ScaffoldConfig",

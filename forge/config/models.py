@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -22,8 +22,18 @@ class BaseModelConfig(Section):
     """QLoRA on CUDA; refused on CPU."""
     max_model_tokens: int = Field(1024, ge=128)
     """Context length, in tokens, of training and serving."""
+    served_weights: str = ""
+    """Folder or hub id of the same base quantised for inference, with AWQ say, which vLLM serves from on a card. Training, tokenizer and
+    chat template stay with `model`, and so do the adapters."""
     serve_share: float | None = Field(None, gt=0.0, le=1.0)
     """Share of `serve.gpus` and of the card's memory that its engine has; an equal one when not given."""
+
+    @field_validator("served_weights")
+    @classmethod
+    def _absolute(cls, weights: str) -> str:
+        # Jobs run in other folders than the one where a path was given; a hub id stays as it is.
+        folder = Path(weights).expanduser()
+        return str(folder.absolute()) if weights and (weights[0] in "./~" or folder.is_dir()) else weights
 
 
 class StageConfig(Section):
@@ -103,7 +113,35 @@ class TrainingConfig(Section):
     sweep: SweepConfig = SweepConfig()
 
 
+class ReplicasConfig(Section):
+    """Replicas of each base. A number n in its place stands for min and max n."""
+
+    min: int = Field(1, ge=1)
+    """Replicas that are always there."""
+    max: int = Field(1, ge=1)
+    """Replicas at most; Ray Serve starts and ends those above `min` by load. Each holds GPUs of its own, as many as one does."""
+    requests_each: float = Field(32.0, gt=0)
+    """Requests under way that a replica is meant to have: with more of them another is started, as far as `max` goes."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        return {"min": value, "max": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _order(self) -> ReplicasConfig:
+        if self.max < self.min:
+            raise ValueError(f"max={self.max} is below min={self.min}; raise it")
+        return self
+
+    @property
+    def several(self) -> bool:
+        """Whether there can be more than one at a time."""
+        return self.max > 1
+
+
 class ServeConfig(Section):
+    replicas: ReplicasConfig = ReplicasConfig()
     engine: Literal["auto", "vllm", "llama"] = "auto"
     """`auto`: vLLM where it is installed, else llama.cpp's llama-server where that is on the PATH."""
     gguf_weights: Literal["auto", "f32", "f16", "q8_0", "q4_k_m"] = "auto"

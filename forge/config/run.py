@@ -142,6 +142,17 @@ class ForgeConfig(Section):
                 f"rounds.fresh_tasks={self.rounds.fresh_tasks} in each of {self.rounds.limit} rounds leaves "
                 f"some of tasks.train={self.tasks.train} unused; raise the one or lower the other"
             )
+        for name, base in self.bases.items():
+            if base.served_weights and (self.serve.gpus <= 0 or self.serve.engine == "llama"):
+                raise ValueError(
+                    f"bases.{name}.served_weights is for vLLM on a card: set serve.gpus and not serve.engine=llama, or leave it out; "
+                    "llama.cpp has serve.gguf_weights"
+                )
+        if self.serve.replicas.several and self.serve.gpus > 0 and self.training.gpus > 0 and self.serve.gpus + self.training.gpus <= 1:
+            raise ValueError(
+                f"serve.replicas.max={self.serve.replicas.max}, but serving and training take turns on one card; give serving cards of its "
+                "own (serve.gpus=1), or one replica"
+            )
         if self.serve.max_adapters < 2 * len(STAGES):
             raise ValueError(f"serve.max_adapters={self.serve.max_adapters}: promoted and candidate adapters of five stages need 10")
         if self.tasks.transfer and self.history.practice.repositories and not self.history.practice.transfer_repositories:
