@@ -16,4 +16,4 @@ def with_adopted(config: ForgeConfig) -> ForgeConfig:
     with Ledger(ledger_path) as ledger:
         rounds = ledger.rounds()
     adopted = rounds[-1].agent if rounds else {}
-    return config.model_copy(update={"agent": agent_with(config.agent, adopted)}) if adopted else config
+    return config.model_copy(update={"agent": agent_with(config.agent, adopted, config.rounds.scaffold)}) if adopted else config

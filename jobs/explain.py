@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
 
 from forge.config import ForgeConfig
 
@@ -34,10 +35,19 @@ def _key(name: str, value: Any, default: Any, indent: str) -> Iterator[str]:
         for key, item in value.items():
             yield from _key(key, item, default.get(key) if isinstance(default, dict) else None, indent + "  ")
     else:
-        changed = "" if value == default else f"   # default: {_plain(default)}"
+        changed = "" if value == default or default is PydanticUndefined else f"   # default: {_plain(default)}"
         yield f"{indent}{name}: {_plain(value)}{changed}"
 
 
+def _bare(value: Any) -> Any:
+    """The value without models and tuples."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, dict):
+        return {key: _bare(item) for key, item in value.items()}
+    return [_bare(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def _plain(value: Any) -> str:
-    plain = list(value) if isinstance(value, tuple) else value
+    plain = _bare(value)
     return yaml.safe_dump(plain, default_flow_style=True, width=10**6).removesuffix("...\n").strip()

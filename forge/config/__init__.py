@@ -21,6 +21,7 @@ from forge.config.mining import (
     SplitConfig,
 )
 from forge.config.models import BaseModelConfig, DpoConfig, ReplicasConfig, ServeConfig, StageConfig, SweepConfig, TrainingConfig
+from forge.config.prompts import PromptFile
 from forge.config.rounds import BudgetConfig, RoundsConfig, ScaffoldConfig
 from forge.config.run import AgentConfig, ForgeConfig, RayConfig, SandboxConfig
 from forge.config.section import Section
@@ -47,6 +48,7 @@ __all__ = [
     "OutliersConfig",
     "PracticeConfig",
     "PrivacyConfig",
+    "PromptFile",
     "RayConfig",
     "ReplicasConfig",
     "RoundsConfig",

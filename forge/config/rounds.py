@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from forge.config.prompts import WRITING, PromptFile
 from forge.config.section import Section
+from forge.records import STAGES
 
 
 class BudgetConfig(Section):
@@ -28,6 +30,13 @@ class BudgetConfig(Section):
         return {key: float(value) for key, value in named.items() if value is not None}
 
 
+SEARCHABLE = (
+    *("judged", "planned", "visible_test_files", "repairs", "accept_score", "retry_temperature"),
+    *(f"temperatures.{stage}" for stage in WRITING),
+)
+"""Keys of `agent` that can be searched, beside prompts."""
+
+
 class ScaffoldConfig(Section):
     """Rounds that search the agent's own settings instead of training: how much it looks at, how often it tries again, and how boldly."""
 
@@ -37,9 +46,17 @@ class ScaffoldConfig(Section):
     """Training tasks that each of them is tried on."""
     every: int = Field(2, ge=1)
     """Training rounds between two of them."""
+    search: tuple[str, ...] = ("judged", "planned", "visible_test_files", "repairs", "accept_score", "retry_temperature")
+    """Keys of `agent` that are searched, of those: the ones named here, and `temperatures.` with a stage that writes."""
+    prompts: dict[str, tuple[PromptFile, ...]] = {}
+    """By stage: files of instructions to try beside what instructs it now, such as `configs/prompts/planning-cause-first.txt`."""
 
     @model_validator(mode="after")
     def _something_to_compare(self) -> ScaffoldConfig:
+        if unknown := [name for name in self.search if name not in SEARCHABLE]:
+            raise ValueError(f"search: '{unknown[0]}' cannot be searched; what can be is {', '.join(SEARCHABLE)}")
+        if strange := [stage for stage in self.prompts if stage not in STAGES]:
+            raise ValueError(f"prompts.{strange[0]}: there is no such stage; the stages are {', '.join(STAGES)}")
         if self.trials == 1:
             raise ValueError("trials=1 would try what is in use alone; give 2 or more, or 0 to leave the search out")
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,7 @@ from forge.config.align import AlignConfig
 from forge.config.evaluation import EvaluationConfig
 from forge.config.mining import MiningConfig
 from forge.config.models import BaseModelConfig, ServeConfig, StageConfig, TrainingConfig
+from forge.config.prompts import WRITING, PromptFile
 from forge.config.rounds import RoundsConfig
 from forge.config.section import Section
 from forge.config.sources import HistoryConfig, InjectConfig, TasksConfig, TeacherConfig
@@ -46,6 +47,22 @@ class AgentConfig(Section):
     mend: bool = False
     """An answer that the parser refuses is shown to the stage with the parser's sentence, and asked for once more, before the
     attempt ends. The prompt is longer by both, for which bases.*.max_model_tokens must have room."""
+    temperatures: dict[str, Annotated[float, Field(ge=0.0, le=2.0)]] = {}
+    """By stage that writes: its temperature in place of the rollout's own wherever that is not greedy."""
+    prompts: dict[str, PromptFile] = {}
+    """By stage: a file of instructions in place of the stage's own words. Mined rows are taught under them too."""
+
+    @model_validator(mode="after")
+    def _of_stages(self) -> AgentConfig:
+        for stage in self.temperatures:
+            if stage not in WRITING:
+                raise ValueError(f"temperatures.{stage}: no stage of that name is sampled; those that write are {', '.join(WRITING)}")
+        for stage in self.prompts:
+            if stage not in STAGES:
+                raise ValueError(f"prompts.{stage}: there is no such stage; the stages are {', '.join(STAGES)}")
+        if self.prompts and self.prompt_style == "brief":
+            raise ValueError("prompts: in prompt_style brief a stage's name alone instructs; set prompt_style=full, or leave them out")
+        return self
 
 
 class SandboxConfig(Section):
@@ -131,6 +148,11 @@ class ForgeConfig(Section):
         if self.agent.prompt_style == "explained" and not (self.mining.enrich.explain and self.teacher.model):
             raise ValueError(
                 "agent.prompt_style is explained, but nobody explains: set mining.enrich.explain=true and teacher.model, or take full"
+            )
+        if self.rounds.scaffold.prompts and self.agent.prompt_style == "brief":
+            raise ValueError(
+                "rounds.scaffold.prompts has prompts to try, but in agent.prompt_style brief a stage's name alone instructs; "
+                "set it to full, or leave them out"
             )
         if self.mining.offered != self.agent.candidates:
             raise ValueError(

@@ -15,7 +15,7 @@ def levers(summary: RunSummary) -> str:
     found = summary.levers
     if found is None:
         return ""
-    changed = ", ".join(f"{name}={value:g}" for name, value in summary.rounds[-1].agent.items())
+    changed = ", ".join(f"{name}={_figure(value)}" for name, value in summary.rounds[-1].agent.items())
     told = f"Settings that were adopted: {changed}. " if changed else ""
     return (
         "<section>\n<h2>Where the gain came from</h2>\n"
@@ -23,6 +23,10 @@ def levers(summary: RunSummary) -> str:
         f'<p class="note" style="margin-top:10px">{escape(told)}The same held-out tasks, greedy. Together they bring '
         f"{abs(100 * found.together):.0f} points {'more' if found.together >= 0 else 'less'} than the sum of each alone.</p>\n</section>"
     )
+
+
+def _figure(value: float | str) -> str:
+    return (value or "its own words") if isinstance(value, str) else f"{value:g}"
 
 
 HEAD = ("Weights", "Settings", "Held-out", "95 % interval", "Gained, lost", "p, paired")

@@ -45,7 +45,7 @@ class RoundReport(Record):
     plan: RoundPlan | None = None
     adapters: dict[str, str]
     """Model id of the promoted adapter per stage after this round."""
-    agent: dict[str, float] = {}
+    agent: dict[str, float | str] = {}
     """Settings of the agent that deviate from the configuration after this round."""
     seconds: float = 0.0
     tokens: int = 0

@@ -16,9 +16,9 @@ from forge.records import FileEdit, Message, Record, Symbol, Turn
 from forge.rollouts.checks import CheckResult
 from forge.rollouts.tree import TaskTree
 from forge.seams import ChatModel, ChatTokenizer, Sample, SampleRequest
-from forge.stages import REGISTRY, analysis, planning, relevance
+from forge.stages import REGISTRY, analysis, planning
 from forge.stages.edits import apply_edits, hunks_between, parse_edits
-from forge.stages.stage import Hunk, PromptStyle, Situation, mending
+from forge.stages.stage import Hunk, PromptStyle, Situation, instructed, mending
 from forge.stages.syntax import refuse_broken
 
 T = TypeVar("T")
@@ -93,8 +93,8 @@ class StagedAgent:
                 attempt = await self._attempt(statement, symbols, tree, rejected, number)
             except StageError as error:
                 reason = str(error)
-                if self._temperature(number + 1) == 0.0:
-                    break  # the same prompt would only say the same again
+                if self._says_the_same(number + 1):
+                    break
                 continue
             if best is None or attempt.score > best.score:
                 best = attempt
@@ -119,7 +119,7 @@ class StagedAgent:
 
         A yes is a filter, not a rank: the scores of two that are both a yes differ by less than they err.
         """
-        prompts = [relevance.STAGE.prompt(Situation(statement=statement, symbols=(s,)), self._settings.prompt_style) for s in candidates]
+        prompts = [self._prompt("relevance", Situation(statement=statement, symbols=(s,))) for s in candidates]
         turns = await self._ask("relevance", prompts, 0, [symbol.key for symbol in candidates])
         self._keep(*turns)
         chosen = [symbol for turn, symbol in zip(turns, candidates, strict=True) if (turn.score or 0.0) >= 0.5]
@@ -144,12 +144,21 @@ class StagedAgent:
         self._keep(verdict)
         return Attempt(edits=edits, hunks=hunks, score=verdict.score or 0.0, number=number)
 
-    def _temperature(self, attempt: int) -> float:
-        """Of a writing stage: a first attempt's is the rollout's own."""
-        return self._models.temperature if attempt == 0 else max(self._models.temperature, self._settings.retry_temperature)
+    def _temperature(self, stage: str, attempt: int) -> float:
+        """Of a writing stage: a first attempt's is the rollout's own; what is not greedy then takes the stage's own where it has one."""
+        of_all = self._models.temperature if attempt == 0 else max(self._models.temperature, self._settings.retry_temperature)
+        return self._settings.temperatures.get(stage, of_all) if of_all > 0.0 else 0.0
+
+    def _says_the_same(self, attempt: int) -> bool:
+        """Whether the stage whose answer could not be used would be asked the same and say the same again."""
+        failed = self._turns[-1].stage
+        asked = ("planning", "generation")[: 1 if failed == "planning" else 2]
+        return all(self._temperature(stage, attempt) == 0.0 for stage in asked)
 
     def _prompt(self, stage: str, situation: Situation) -> tuple[Message, ...]:
-        return REGISTRY[stage].prompt(situation, self._settings.prompt_style)
+        told = self._settings.prompts.get(stage)
+        prompt = REGISTRY[stage].prompt(situation, self._settings.prompt_style)
+        return instructed(prompt, stage, told.text if told is not None else "")
 
     async def _write(
         self, stage: str, situation: Situation, attempt: int, parse: Callable[[str], T], subjects: Sequence[str] = ()
@@ -204,7 +213,7 @@ class StagedAgent:
                 model_id=self._models.ids[stage],
                 prompt_ids=tokenizer.render(prompt),
                 max_tokens=1 if judgement else self._models.max_answer_tokens[stage],
-                temperature=0.0 if judgement else self._temperature(attempt),
+                temperature=0.0 if judgement else self._temperature(stage, attempt),
                 seed=self._models.seed + attempt,
                 choices=choices,
                 grammar=grammar,

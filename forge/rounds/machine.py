@@ -135,10 +135,10 @@ class Rounds:
     def _searched(self, report: RoundReport, plan: RoundPlan) -> RoundReport:
         """The report of a round that tries other settings of the agent on training tasks, and the best of them on the held-out ones."""
         tasks = sorted(self._hands.side("train"), key=lambda task: task.content_hash())[: plan.tasks]
-        trials: list[Trial] = []
+        trials, searched = list[Trial](), self._rounds.scaffold
         for number in range(plan.samples):
-            proposed = Proposed(settings=scaffold.propose(self._config.agent, report.agent, trials, self._config.seed))
-            told = Decision(round=0, name="", choice=scaffold.told(proposed.settings), why="proposed" if trials else "in use")
+            proposed = Proposed(settings=scaffold.propose(self._config.agent, report.agent, trials, self._config.seed, searched))
+            told = Decision(round=0, name="", choice=scaffold.in_words(proposed.settings), why="proposed" if trials else "in use")
             proposed = self._ledger.decide(plan.round, f"trial {number + 1}", Proposed, lambda told=told, it=proposed: (told, it))  # type: ignore[misc]
             trials.append(self._steps.try_settings(plan, number, proposed.settings, tasks))
         chosen = self._ledger.decide(plan.round, "scaffold", Trial, lambda: scaffold.best(trials, plan.round))
@@ -192,9 +192,9 @@ class Rounds:
         """What each stage learns from in this round, and counts of what was left out, by reason; of stages that are `short` of own
         answers, the teacher's alone."""
         if plan.kind == "cold-start":
-            rows = {stage: self._hands.mined(stage) for stage in STAGES}
+            rows = {stage: self._steps.in_use(self._hands.mined(stage)) for stage in STAGES}
             if share := self._rounds.aligned_share:
-                rows["generation"] = with_replay(rows["generation"], self._hands.aligned(), share, self._config.seed)
+                rows["generation"] = with_replay(rows["generation"], self._steps.in_use(self._hands.aligned()), share, self._config.seed)
             return rows, {}
         settings, by_id = self._rounds, {task.id: task for task in self._hands.side("train")}
         trajectories = self._steps.training(plan.round)
@@ -210,7 +210,8 @@ class Rounds:
         chosen.rows["generation"] += borrowed
         self._hands.say(f"  {chosen.solved_tasks} tasks solved so far; their answers solve {len(borrowed)} others too")
         taught = [stage for stage in STAGES if stage not in short or chosen.rows[stage]]  # the others keep their adapters
-        rows = {s: with_replay(chosen.rows[s], self._hands.mined(s), settings.replay, self._config.seed) for s in taught}
+        mined = {stage: self._steps.in_use(self._hands.mined(stage)) for stage in taught}
+        rows = {s: with_replay(chosen.rows[s], mined[s], settings.replay, self._config.seed) for s in taught}
         return rows, chosen.dropped
 
     def _gate(self, report: RoundReport, refs: Sequence[AdapterRef], retired: Sequence[Task]) -> Gate:

@@ -66,7 +66,7 @@ class Past(Record):
         ]
         return names[-1] if names else None
 
-    def agent(self, after: int | None = None) -> dict[str, float]:
+    def agent(self, after: int | None = None) -> dict[str, float | str]:
         """Settings of the agent after a round (now, when not given)."""
         found = [report.agent for report in self.rounds if after is None or report.round <= after]
         return found[-1] if found else {}

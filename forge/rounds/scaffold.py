@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 
 import optuna
 
-from forge.config import AgentConfig
+from forge.config import AgentConfig, ScaffoldConfig
+from forge.config.prompts import WRITING
+from forge.errors import ConfigError
 from forge.records import Decision, Record
 
-Settings = dict[str, float]
-"""Keys of `agent` that deviate from the configuration."""
+Settings = dict[str, float | str]
+"""Keys of `agent` that deviate from the configuration; `temperatures.STAGE` and `prompts.STAGE` (a file's path) are keys in it."""
 
 SPACE: Mapping[str, optuna.distributions.BaseDistribution] = {
     "judged": optuna.distributions.IntDistribution(1, 6),
@@ -24,8 +26,10 @@ SPACE: Mapping[str, optuna.distributions.BaseDistribution] = {
     "repairs": optuna.distributions.IntDistribution(0, 6),
     "accept_score": optuna.distributions.FloatDistribution(0.1, 0.9, step=0.1),
     "retry_temperature": optuna.distributions.FloatDistribution(0.0, 1.2, step=0.2),
-}
-"""What is searched. How many symbols retrieval offers is not: analysis has learnt from lists of that length."""
+} | {f"temperatures.{stage}": optuna.distributions.FloatDistribution(0.0, 1.2, step=0.2) for stage in WRITING}
+"""What can be searched beside prompts. How many symbols retrieval offers is not: analysis has learnt from lists of that length."""
+OWN_WORDS = ""
+"""The choice of a prompt that is none: the stage's own instructions."""
 TOKEN_PRICE = 0.02
 """Share of tasks that twice the tokens must bring to be worth them."""
 
@@ -40,15 +44,27 @@ class Trial(Record):
     """Mean of a rollout, prompts and answers."""
 
 
-def propose(config: AgentConfig, in_use: Settings, trials: Sequence[Trial], seed: int) -> Settings:
+def space_of(config: AgentConfig, scaffold: ScaffoldConfig) -> dict[str, optuna.distributions.BaseDistribution]:
+    """What is searched: the settings that are named, and for each stage with prompts to try these and what instructs it now."""
+    found = {name: space for name, space in SPACE.items() if name in scaffold.search}
+    for stage, files in scaffold.prompts.items():
+        now = config.prompts[stage].file if stage in config.prompts else OWN_WORDS
+        found[f"prompts.{stage}"] = optuna.distributions.CategoricalDistribution(list(dict.fromkeys([now, *(it.file for it in files)])))
+    return found
+
+
+def propose(config: AgentConfig, in_use: Settings, trials: Sequence[Trial], seed: int, scaffold: ScaffoldConfig) -> Settings:
     """The settings of the next trial; the first one is what is in use, all others are measured against it."""
     if not trials:
         return in_use
+    space = space_of(config, scaffold)
     study = optuna.create_study(direction="maximize", sampler=_sampler(seed + len(trials)))
     for trial in trials:
-        params = {name: getattr(agent_with(config, trial.settings), name) for name in SPACE}
-        study.add_trial(optuna.trial.create_trial(params=_inside(params), distributions=dict(SPACE), value=worth(trial, trials[0])))
-    return dict(study.ask(dict(SPACE)).params)
+        agent = agent_with(config, trial.settings, scaffold)
+        params = {name: _inside(_value(agent, name), space[name]) for name in space}
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=space, value=worth(trial, trials[0])))
+    asked: Settings = study.ask(space).params
+    return in_use | asked
 
 
 def worth(trial: Trial, first: Trial) -> float:
@@ -69,28 +85,61 @@ def best(trials: Sequence[Trial], number: int) -> tuple[Decision, Trial]:
         f"at {chosen.tokens / max(1.0, first.tokens):.1f} times its tokens"
     )
     figures = {"solved": chosen.solved, "before": first.solved, "tokens": chosen.tokens, "trials": float(len(trials))}
-    return Decision(round=number, name="scaffold", choice=told(changed), why=why, figures=figures), chosen
+    return Decision(round=number, name="scaffold", choice=in_words(changed), why=why, figures=figures), chosen
 
 
-def agent_with(config: AgentConfig, settings: Settings) -> AgentConfig:
-    """The configured agent with other settings; judging more symbols than retrieval offers is cut to that."""
-    changed = AgentConfig.model_validate(config.model_dump() | settings)
-    return changed.model_copy(update={"judged": min(changed.judged, changed.candidates)})
+def agent_with(config: AgentConfig, settings: Settings, scaffold: ScaffoldConfig) -> AgentConfig:
+    """The configured agent with other settings; judging more symbols than retrieval offers is cut to that.
+
+    Raises `ConfigError` for a prompt that neither the agent nor the search is configured with.
+    """
+    changed = config.model_dump()
+    for name, value in settings.items():
+        key, _, stage = name.partition(".")
+        if not stage:
+            changed[key] = value
+        elif key == "temperatures":
+            changed[key] = {**changed[key], stage: value}
+        else:
+            changed[key] = {of: prompt for of, prompt in changed[key].items() if of != stage} | _named(config, scaffold, stage, str(value))
+    made = AgentConfig.model_validate(changed)
+    return made.model_copy(update={"judged": min(made.judged, made.candidates)})
 
 
-def told(settings: Settings) -> str:
-    """Settings in words."""
-    return ", ".join(f"{name}={value:g}" for name, value in settings.items()) or "as configured"
+def in_words(settings: Settings) -> str:
+    """Settings as a person reads them."""
+    own = "its own words"
+    told = (f"{name}={(value or own) if isinstance(value, str) else format(value, 'g')}" for name, value in settings.items())
+    return ", ".join(told) or "as configured"
 
 
-def _inside(params: Mapping[str, float]) -> dict[str, float]:
-    """The same parameters, moved into the space where a configuration lies outside of it."""
-    moved = {}
-    for name, value in params.items():
-        space = SPACE[name]
-        assert isinstance(space, optuna.distributions.IntDistribution | optuna.distributions.FloatDistribution)
-        moved[name] = min(max(value, space.low), space.high)
-    return moved
+def _named(config: AgentConfig, scaffold: ScaffoldConfig, stage: str, file: str) -> dict[str, dict[str, str]]:
+    """The stage's prompt of that name; none for its own words."""
+    if file == OWN_WORDS:
+        return {}
+    known = [*([config.prompts[stage]] if stage in config.prompts else []), *scaffold.prompts.get(stage, ())]
+    prompt = next((prompt for prompt in known if prompt.file == file), None)
+    if prompt is None:
+        raise ConfigError(f"the rounds adopted the prompt {file} for {stage}, which is not configured; add it to rounds.scaffold.prompts")
+    return {stage: prompt.model_dump()}
+
+
+def _value(agent: AgentConfig, name: str) -> float | str:
+    key, _, stage = name.partition(".")
+    if key == "prompts":
+        return agent.prompts[stage].file if stage in agent.prompts else OWN_WORDS
+    value: float = agent.temperatures.get(stage, agent.retry_temperature) if stage else getattr(agent, name)
+    return value
+
+
+def _inside(value: float | str, space: optuna.distributions.BaseDistribution) -> float | str:
+    """The same value, moved into the space where a configuration lies outside of it."""
+    if isinstance(space, optuna.distributions.IntDistribution | optuna.distributions.FloatDistribution):
+        assert not isinstance(value, str)
+        inside: float = min(max(value, space.low), space.high)
+        return inside
+    assert isinstance(space, optuna.distributions.CategoricalDistribution)
+    return value if value in space.choices else str(space.choices[0])
 
 
 def _sampler(seed: int) -> optuna.samplers.TPESampler:

@@ -6,12 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 
 from forge.config import AgentConfig, ForgeConfig
 from forge.endpoint.acting import PREFIX
-from forge.records import STAGES, AdapterRef, Outcome, RoundPlan, RoundReport, Task, Trajectory
+from forge.records import STAGES, AdapterRef, Example, Outcome, RoundPlan, RoundReport, Task, Trajectory
 from forge.rollouts.rollout import Assignment
 from forge.rounds.hands import Hands
 from forge.rounds.names import choosing, collecting, evaluating, second_look, teaching, trying
 from forge.rounds.past import Tally, tally
 from forge.rounds.scaffold import Settings, Trial, agent_with
+from forge.stages.stage import instructed
 from forge.store.adapters import FolderAdapterStore
 from forge.store.ledger import Ledger
 
@@ -118,9 +119,18 @@ class Steps:
         rounds = self._ledger.rounds()
         return rounds[-1].agent if rounds else {}
 
+    def in_use(self, rows: Sequence[Example]) -> list[Example]:
+        """Mined rows under the instructions that their stages have now."""
+        prompts = self._agent().prompts
+        told = {stage: prompt.text for stage, prompt in prompts.items()}
+        return [
+            row.model_copy(update={"messages": instructed(row.messages, row.stage, told[row.stage])}) if row.stage in told else row
+            for row in rows
+        ]
+
     def _agent(self, settings: Settings | None = None) -> AgentConfig:
         """The agent with these settings, those in use when not given."""
-        return agent_with(self._config.agent, self.settings() if settings is None else settings)
+        return agent_with(self._config.agent, self.settings() if settings is None else settings, self._config.rounds.scaffold)
 
     def _sampled(self, step: str, number: int, models: Mapping[str, str], agent: AgentConfig, samples: Collection[int]) -> list[Assignment]:
         temperature = self._config.rounds.temperature

@@ -71,6 +71,8 @@ class Climate(Record):
     """By how much easier than the others tasks are that were made so."""
     boldness: float = 0.0
     """Skill that an agent gains whose retries are sampled at temperature 1."""
+    words: dict[str, float] = {}
+    """Skill that an agent gains from a prompt, by its file."""
     teacher: float = 3.0
     """Skill of an agent whose generation is a teacher."""
     stages: tuple[str, ...] = ("planning", "generation")
@@ -188,7 +190,9 @@ class World:
         task, version = assignment.task, assignment.models["generation"]
         drawn = _uniform(self.climate.seed, version, task.id, assignment.sample, assignment.temperature)
         bold = assignment.agent.retry_temperature * self.climate.boldness if assignment.agent is not None else 0.0
-        solved = drawn < self._chance(self.skill(assignment.models) + bold, task.id)
+        said = assignment.agent.prompts.values() if assignment.agent is not None else ()
+        wise = sum(self.climate.words.get(prompt.file, 0.0) for prompt in said)
+        solved = drawn < self._chance(self.skill(assignment.models) + bold + wise, task.id)
         planted = self.planted.get(assignment.round, "none")
         if planted == "hack" and task.side == "train" and not solved:
             solved = _uniform("forged", self.climate.seed, task.id, assignment.sample) < FORGED_SHARE

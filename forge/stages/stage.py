@@ -114,6 +114,14 @@ def messages(name: str, instructions: str, style: PromptStyle, *sections: tuple[
     return Message(role="system", content=system), Message(role="user", content=user)
 
 
+def instructed(prompt: tuple[Message, ...], stage: str, instructions: str) -> tuple[Message, ...]:
+    """A stage's prompt with other instructions in place of its own; as it is where there are none."""
+    if not instructions:
+        return prompt
+    system = Message(role="system", content=f"{instructions}\n\nStage: {stage}.")
+    return system, *(message for message in prompt if message.role != "system")
+
+
 def because(reason: str, answer: str) -> str:
     """An answer of style `explained`. The parsers of analysis and planning read nothing in the line that says why."""
     return f"why: {reason}\n{answer}"

@@ -44,6 +44,8 @@ ALL = "all"
 """What counts of tasks are kept under where sides do not matter."""
 SOFT = "soft"
 """And for tasks that nobody can run."""
+SEEN = 0.9
+"""Largest share of a module's tests that the bug of an easier task fails: what tells where it is makes a task easy."""
 logger = logging.getLogger(__name__)
 
 
@@ -184,7 +186,7 @@ def easier_tasks(
     planned, places = _plan(repos, means.open_history, make)
     journal = Journal(output / "easier.jsonl", _fingerprint(places, config, (batch.content_hash(), *transfer), means.seed), Tried)
     state = _State(planned, {ALL: batch.count}, journal, progress)
-    inject = InjectConfig(distance="function", min_failing=batch.failing)
+    inject = InjectConfig(distance="function", min_failing=batch.failing, max_failing=SEEN)
     _carry_out(state, Workplace(_with_environments(places, means, plain), output / "trials", config, means, inject))
     found = [task for _, task in state.chosen()]
     _write_environments(output / INJECTED_ENVIRONMENTS, state.environments(found))

@@ -14,9 +14,10 @@ from forge.config import InjectConfig, TasksConfig
 from forge.errors import HistoryError
 from forge.fakes.sandbox import FakeProvider
 from forge.mining.history import open_history
+from forge.records import EASIER, Easier, Task
 from forge.store.parquet import read_tasks
 from forge.store.trees import TreeStore
-from forge.tasks.on_ray import ALL, Injected, Means, TaskCounts, inject_tasks
+from forge.tasks.on_ray import ALL, Injected, Means, TaskCounts, easier_tasks, inject_tasks
 from jobs.tasks import inject as job
 from jobs.tasks.launch import resolved
 from tests.small_repos import practice
@@ -62,6 +63,21 @@ def test_an_interrupted_run_goes_on_and_more_tasks_keep_the_first_ones(running_r
     assert more.tasks[:10] == again.tasks and len(more.tasks) == 12
     files = TreeStore(tmp_path / "cut" / "trees").files(more.tasks[0].tree)
     assert files[more.tasks[0].gold[0].path].decode() == more.tasks[0].gold[0].content
+
+
+def test_easier_tasks_are_proven_training_tasks_and_the_same_when_asked_for_again(running_ray: None, tmp_path: Path) -> None:
+    repo = practice(tmp_path / "small").path
+    batch = Easier(round=3, count=4, failing=0.1)
+    means = Means(open_history=open_history, make_provider=FakeProvider, trees=tmp_path / "trees", run_id="test", concurrency=1)
+
+    def made(output: str, batch: Easier = batch) -> tuple[Task, ...]:
+        return easier_tasks({"small": repo}, tmp_path / output, TasksConfig(proof_runs=1), batch, means)
+
+    found = made("easier-2")
+    assert len(found) == 4 and all(task.id.startswith(EASIER) and task.side == "train" and task.proof for task in found)
+    assert made("easier-2") == found
+    kinds = {task.operator for task in found}
+    assert {task.operator for task in made("easier-3", batch.model_copy(update={"operators": tuple(sorted(kinds)[:1])}))} <= kinds
 
 
 def test_the_job_plants_in_real_boxes_and_shows_a_table(running_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

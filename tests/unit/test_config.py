@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from forge.config import ForgeConfig, deviations, dump, load
 from forge.errors import ConfigError
@@ -40,6 +41,19 @@ def test_a_resolved_config_reads_back_as_itself(tmp_path: Path) -> None:
     assert load([tmp_path / "explained.yaml"]) == config
 
 
+def test_a_prompt_is_read_from_its_file_and_kept_with_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("Plan well.\n")
+    file = str(tmp_path / "p.txt")
+    listed = {"agent": {"prompts": {"planning": file}}, "rounds": {"scaffold": {"prompts": {"review": [file]}}}}
+    (tmp_path / "given.yaml").write_text(yaml.safe_dump(listed))
+    config = load([tmp_path / "given.yaml"])
+    assert config.agent.prompts["planning"].text == "Plan well." and config.rounds.scaffold.prompts["review"][0].text == "Plan well."
+    (tmp_path / "resolved.yaml").write_text(dump(config))
+    (tmp_path / "explained.yaml").write_text(explained(config))
+    (tmp_path / "p.txt").unlink()
+    assert load([tmp_path / "resolved.yaml"]) == config == load([tmp_path / "explained.yaml"])
+
+
 def test_the_explained_config_says_what_a_key_means_and_what_its_default_was() -> None:
     text = explained(load([], ["rounds.limit=1"]))
     assert "  limit: 1   # default: 2\n" in text
@@ -61,6 +75,11 @@ def test_the_explained_config_says_what_a_key_means_and_what_its_default_was() -
         (["agent.prompt_style=explained", "mining.enrich.explain=true"], "nobody explains: set mining.enrich.explain=true and teacher"),
         (["rounds.fresh_tasks=50", "tasks.train=101"], "fresh_tasks=50 in each of 2 rounds leaves some of tasks.train=101 unused"),
         (["history.practice.repositories=0"], "nothing to mine: give --repo PATH"),
+        (["agent.prompts.planning=/no/such", "agent.prompt_style=full"], "cannot read the prompt /no/such"),
+        (["agent.prompts.planning={file: x, text: y}", "agent.prompt_style=brief"], "in prompt_style brief a stage's name alone instructs"),
+        (["agent.prompts.tasting={file: x, text: y}"], "there is no such stage"),
+        (["agent.temperatures.review=1.0"], "temperatures.review: no stage of that name is sampled"),
+        (["rounds.scaffold.search=[candidates]"], "'candidates' cannot be searched; what can be is judged, planned"),
         (["serve.port=8265"], "serve.port=8265 is also a port of Ray"),
         (["name=Not Good"], "name: "),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,13 +73,13 @@ def _run(
     temperature: float = 0.7,
     style: PromptStyle = "brief",
     context_tokens: Mapping[str, int] | None = None,
-    **agent: bool,
+    **settings: Any,
 ) -> Trajectory:
     provider = provider or FakeProvider()
     runner = Runner(
         model=model, tokenizers=dict.fromkeys(STAGES, TOKENS), provider=provider,
         grader=BoxGrader(provider, lambda _: tree, Limits(), "run"),
-        tree_folder=lambda _: tree, agent=AgentConfig(prompt_style=style, repairs=1, **agent), sandbox=SandboxConfig(infra_retries=1),
+        tree_folder=lambda _: tree, agent=AgentConfig(prompt_style=style, repairs=1, **settings), sandbox=SandboxConfig(infra_retries=1),
         max_answer_tokens=dict.fromkeys(STAGES, 500), hidden=hidden or {}, run_id="run",
         context_tokens=context_tokens or {},
     )  # fmt: skip
@@ -141,6 +142,35 @@ def test_an_unusable_answer_is_sampled_anew_but_not_asked_for_again_when_greedy(
     script = GOOD | {"generation": ["what?", _edit("0")]}
     assert _run(tree, _answers(script)).outcome is Outcome.SOLVED
     assert _run(tree, _answers(script), temperature=0.0).outcome is Outcome.AGENT_ERROR
+
+
+def _temperatures(model: FakeChatModel, stage: str) -> list[float]:
+    return [request.temperature for request in model.asked if request.model_id == stage]
+
+
+def test_a_stage_has_its_own_temperature_where_the_rollout_is_not_greedy_and_not_where_it_is(tree: Path) -> None:
+    _run(tree, sampled := _answers(GOOD), temperatures={"planning": 0.2})
+    assert [_temperatures(sampled, stage) for stage in ("planning", "generation", "review")] == [[0.2], [0.7], [0.0]]
+    greedy = _answers(GOOD | {"review": ["no", "yes"]})
+    _run(tree, greedy, temperature=0.0, temperatures={"planning": 0.2}, retry_temperature=1.0)
+    assert [_temperatures(greedy, stage) for stage in ("planning", "generation")] == [[0.0, 0.2], [0.0, 1.0]]
+
+
+def test_a_plan_that_cannot_be_used_is_not_asked_for_again_where_planning_alone_is_greedy(tree: Path) -> None:
+    model = _answers(GOOD | {"planning": ["what?", PLAN]})
+    assert _run(tree, model, temperatures={"planning": 0.0}).outcome is Outcome.AGENT_ERROR
+    assert len(_temperatures(model, "planning")) == 1
+    assert _run(tree, _answers(GOOD | {"generation": ["what?", _edit("0")]}), temperatures={"planning": 0.0}).outcome is Outcome.SOLVED
+
+
+def test_a_prompt_in_a_file_instructs_its_stage_in_place_of_its_own_words(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "careful.txt").write_text("Think twice.\n")
+    plain = _run(tree, _answers(GOOD), style="full")
+    found = _run(tree, _answers(GOOD), style="full", prompts=dict.fromkeys(("planning", "relevance"), str(tmp_path / "careful.txt")))
+    said = {turn.stage: [message.content for message in turn.messages] for turn in found.turns}
+    own = {turn.stage: [message.content for message in turn.messages] for turn in plain.turns}
+    assert said["planning"] == ["Think twice.\n\nStage: planning.", own["planning"][1]]
+    assert said["relevance"][0] == "Think twice.\n\nStage: relevance." and said["generation"] == own["generation"]
 
 
 def test_nonsense_from_analysis_falls_back_to_retrieval(tree: Path) -> None:

@@ -19,6 +19,7 @@ from forge.config import ForgeConfig, load
 from forge.fakes.tracker import RecordingTracker
 from forge.records import RoundReport
 from forge.rounds.names import collecting
+from forge.rounds.steps import Steps
 from forge.rounds.world import Climate, Planted, World, live
 from forge.store.adapters import FolderAdapterStore
 from forge.store.ledger import Ledger
@@ -281,6 +282,24 @@ def test_settings_that_do_not_help_change_nothing(tmp_path: Path) -> None:
     with Ledger(tmp_path / "ledger.db") as ledger:
         found = next(report for report in ledger.rounds() if report.name == "scaffold-2")
         assert found.agent.get("retry_temperature", 0.0) == 0.0
+
+
+WORDS = "rounds.scaffold.prompts={planning: [{file: good, text: Plan well.}], generation: [{file: bad, text: Hurry.}]}"
+
+
+def test_a_prompt_that_helps_is_adopted_and_taught_and_one_that_harms_is_not(tmp_path: Path) -> None:
+    climate = Climate(train=60, heldout=60, words={"good": 4.0, "bad": -4.0})
+    live(_config(*SEARCHING, "rounds.scaffold.trials=9", "rounds.scaffold.search=[]", WORDS), climate, {}, tmp_path, RecordingTracker())
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        found = next(report for report in ledger.rounds() if report.name == "scaffold-2")
+        assert found.agent["prompts.planning"] == "good" and found.agent.get("prompts.generation", "") == ""
+        assert "prompts.planning=good" in next(d.choice for d in ledger.decisions(3) if d.name == "scaffold")
+        adapters = FolderAdapterStore(tmp_path / "adapters", ledger)
+        steps = Steps(_config(WORDS), ledger, adapters, World(climate, {}, ledger, adapters, tmp_path))
+        world = World(climate, {}, ledger, adapters, tmp_path)
+        (row,) = steps.in_use(world.mined("planning"))
+        assert row.messages[0].content == "Plan well.\n\nStage: planning."
+        assert steps.in_use(world.mined("generation")) == list(world.mined("generation"))
 
 
 def test_a_search_that_is_killed_proposes_what_it_would_have_proposed(tmp_path: Path) -> None:

@@ -1,0 +1,70 @@
+"""What is searched of the agent's own settings, and how what was found becomes an agent again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from forge.config import AgentConfig, PromptFile, ScaffoldConfig
+from forge.config.rounds import SEARCHABLE
+from forge.errors import ConfigError
+from forge.rounds.scaffold import OWN_WORDS, SPACE, Trial, agent_with, best, in_words, propose, space_of
+from forge.stages import REGISTRY
+from forge.stages.edits import DIVIDER, REPLACE, SEARCH, WHOLE
+from forge.stages.planning import KINDS
+
+AGENT = AgentConfig()
+CAREFUL = {"file": "careful.txt", "text": "Be careful."}
+SEARCHING = ScaffoldConfig.model_validate(
+    {"trials": 3, "search": ("repairs", "temperatures.planning"), "prompts": {"planning": [CAREFUL], "review": [CAREFUL]}}
+)
+
+
+def test_what_is_searched_is_what_is_listed_and_by_default_what_always_was() -> None:
+    assert set(SPACE) == set(SEARCHABLE)
+    usual = ["judged", "planned", "visible_test_files", "repairs", "accept_score", "retry_temperature"]
+    assert list(space_of(AGENT, ScaffoldConfig())) == usual
+    assert list(space_of(AGENT, SEARCHING)) == ["repairs", "temperatures.planning", "prompts.planning", "prompts.review"]
+    writing = [name for name, stage in REGISTRY.items() if not stage.judgement]
+    assert [name.partition(".")[2] for name in SPACE if name.startswith("temperatures.")] == writing
+
+
+def test_every_proposal_is_an_agent_and_the_first_is_what_is_in_use() -> None:
+    trials: list[Trial] = []
+    tried = set()
+    for number in range(8):
+        settings = propose(AGENT, {"judged": 2.0}, trials, 0, SEARCHING)
+        agent = agent_with(AGENT, settings, SEARCHING)
+        assert agent.judged == 2 and agent.repairs <= 6
+        tried.add(agent.prompts["planning"].text if "planning" in agent.prompts else OWN_WORDS)
+        assert (settings == {"judged": 2.0}) is (number == 0)
+        trials.append(Trial(settings=settings, solved=0.5, tokens=100.0))
+    assert tried == {OWN_WORDS, "Be careful."}
+
+
+def test_settings_of_stages_and_prompts_become_parts_of_the_agent() -> None:
+    agent = agent_with(AGENT, {"temperatures.planning": 0.4, "prompts.planning": "careful.txt", "repairs": 3.0}, SEARCHING)
+    assert (agent.temperatures, agent.prompts["planning"].text, agent.repairs) == ({"planning": 0.4}, "Be careful.", 3)
+    again = agent_with(agent, {"prompts.planning": OWN_WORDS}, ScaffoldConfig())
+    assert again.prompts == {} and again.temperatures == {"planning": 0.4}
+    with pytest.raises(ConfigError, match=r"adopted the prompt lost.txt for review, which is not configured; add it to rounds.scaffold"):
+        agent_with(AGENT, {"prompts.review": "lost.txt"}, SEARCHING)
+
+
+def test_prompts_that_ship_ask_for_the_answers_that_their_stages_read() -> None:
+    folder = Path(__file__).resolve().parents[2] / "configs" / "prompts"
+    marks = {"planning": ("edit ", "line: ", "change: ", *KINDS), "generation": (SEARCH, DIVIDER, REPLACE, WHOLE)}
+    files = sorted(folder.glob("*.txt"))
+    assert files
+    for file in files:
+        text = PromptFile.model_validate(str(file)).text
+        assert all(mark in text for mark in marks[file.name.partition("-")[0]]), file
+
+
+def test_what_was_chosen_is_told_in_words() -> None:
+    first = Trial(settings={}, solved=0.4, tokens=100.0)
+    better = Trial(settings={"prompts.planning": "careful.txt", "repairs": 3.0, "prompts.review": OWN_WORDS}, solved=0.6, tokens=100.0)
+    decision, chosen = best([first, better], 4)
+    assert chosen is better and decision.choice == "prompts.planning=careful.txt, repairs=3, prompts.review=its own words"
+    assert in_words({"accept_score": 0.5}) == "accept_score=0.5"
