@@ -14,7 +14,7 @@ from forge.stages.grammar import WHY, one_of
 from forge.stages.stage import Change, LoraDefaults, PromptStyle, Situation, because, example, example_from_turn, final_turns, messages
 
 INSTRUCTIONS = (
-    "You analyse an issue of a Python repository. From the candidate symbols, name those that must be changed to "
+    "You analyse an issue of a repository. From the candidate symbols, name those that must be changed to "
     "resolve it, the likeliest first. Answer with their numbers, one a line, and nothing else."
 )
 EXPLAINED = (

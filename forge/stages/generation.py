@@ -20,7 +20,7 @@ from forge.stages.stage import (
 )
 
 INSTRUCTIONS = (
-    "You carry out a plan in a Python repository. Answer with edits only, each written as the symbol's number (or a file's path) "
+    "You carry out a plan in a repository. Answer with edits only, each written as the symbol's number (or a file's path) "
     f"on a line of its own, '{SEARCH}', the lines to replace exactly as they stand ('{WHOLE}' for all of a numbered symbol), "
     f"'{DIVIDER}', the new lines, '{REPLACE}'."
 )

@@ -35,7 +35,7 @@ KINDS = ("insert", "delete", "rewrite")
 """Changes that are more than some tokens of one line."""
 
 INSTRUCTIONS = (
-    "You plan a minimal change to a Python repository that resolves an issue. For every place, answer with three lines: "
+    "You plan a minimal change to a repository that resolves an issue. For every place, answer with three lines: "
     "'edit ' and the symbol's number, 'line: ' and the line to change as it stands, 'change: ' and 'OLD -> NEW' when a few tokens "
     f"of the line change, else one of {', '.join(KINDS)}."
 )

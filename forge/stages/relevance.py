@@ -8,7 +8,7 @@ from forge.records import Example, Message, Task, Trajectory
 from forge.stages.judgement import corrected
 from forge.stages.stage import Change, LoraDefaults, PromptStyle, Situation, example, final_turns, format_symbols, messages
 
-INSTRUCTIONS = "You judge whether a symbol of a Python repository must be changed to resolve an issue. Answer with one word, yes or no."
+INSTRUCTIONS = "You judge whether a symbol of a repository must be changed to resolve an issue. Answer with one word, yes or no."
 
 
 class Relevance:

@@ -20,7 +20,7 @@ from forge.stages.stage import (
 )
 
 INSTRUCTIONS = (
-    "You review a change to a Python repository. Shown are the issue, the symbol as it was, the diff and what the tests "
+    "You review a change to a repository. Shown are the issue, the symbol as it was, the diff and what the tests "
     "said. Answer with one word: yes when the change resolves the issue and breaks nothing, no otherwise."
 )
 
