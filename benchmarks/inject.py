@@ -28,8 +28,8 @@ from pathlib import Path
 from forge.config import InjectConfig, TasksConfig
 from forge.mining.history import GitHistory, open_history
 from forge.records import Limits
-from forge.stages.mutations import places, planted
-from forge.stages.symbols import is_test_path, symbols_of
+from forge.stages.bugs.mutations import places, planted
+from forge.stages.source.symbols import is_test_path, symbols_of
 from forge.store.trees import TreeStore
 from forge.tasks.attempt import Attempts, Place
 from forge.tasks.prove import Prover

@@ -34,11 +34,11 @@ from rank_bm25 import BM25Okapi
 from forge.nano.repository import FIX_MESSAGES, generate
 from forge.records import FileEdit, Symbol, Task
 from forge.rollouts.tree import TaskTree, source_files
-from forge.stages.outline import outline_of
-from forge.stages.retrieval import Index
+from forge.stages.retrieval.index import Index
+from forge.stages.retrieval.outline import outline_of
+from forge.stages.retrieval.words import words
+from forge.stages.source.symbols import is_test_path, symbols_in
 from forge.stages.statements import CallExample, compose
-from forge.stages.symbols import is_test_path, symbols_in
-from forge.stages.words import words
 from forge.store.cache import Cache
 
 QUERY = "softmax of the attention mask is wrong when key padding is given"

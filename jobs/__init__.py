@@ -16,5 +16,7 @@ chosen and wired to seams; nothing imports `jobs`, and no decision about data or
     summary.py    what a finished run says: the record of the report, and the table
     tasks/        forge tasks: import, export, verify
     adapters/     forge adapters: list, compare, promote, go back, clear away; forge export
+    endpoint.py   forge serve; solve.py forge solve, solver.py its agent, surroundings.py the packages its tests run with
+    mine.py, train.py, align.py, evaluate.py  the other jobs, each with its command in *_cli.py
     explain.py    every config key with its meaning; nano.py  the base again from its recipe
 """

@@ -14,7 +14,7 @@ import ray
 
 from forge.config import ForgeConfig
 from forge.errors import ConfigError, StoreError
-from forge.evals.page_ablation import HTML, table, write
+from forge.evals.pages.ablation import HTML, table, write
 from forge.observe.progress import Progress, to_stream
 from forge.records import STAGES, RoundReport
 from forge.stages import REGISTRY

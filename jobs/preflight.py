@@ -17,7 +17,7 @@ from forge.config import ForgeConfig, TeacherConfig
 from forge.endpoint.teacher import OpenAITeacher
 from forge.errors import EnvironmentLackError, HistoryError
 from forge.mining.history import open_history
-from forge.stages.symbols import is_test_path
+from forge.stages.source.symbols import is_test_path
 from forge.tasks.suite import is_test_file
 from sandboxes import pick
 from serve import pick as engine

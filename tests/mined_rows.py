@@ -9,8 +9,8 @@ from forge.mining.changes import change_of
 from forge.mining.history import GitHistory
 from forge.mining.row import Row
 from forge.records import Commit, Drop, FileChange
+from forge.stages.source.symbols import is_test_path, symbols_of
 from forge.stages.stage import Change
-from forge.stages.symbols import is_test_path, symbols_of
 from forge.store.diffs import diff
 
 

@@ -9,8 +9,9 @@
     cost.py           tokens and seconds for each solved task
     summary.py        `RunSummary`, everything that a report says; headline.py  the same in one sentence
     report.py         the summary as report.json and as one self-contained page
-    ablation.py       ways to train compared: shares, corrected tests, a verdict; page_ablation.py its table and page
-    page.py  page_*.py, stories.py  the page and its sections; plots.py, plots_judge.py, svg.py  their drawings
+    ablation.py       ways to train compared: shares, corrected tests, a verdict; levers.py  weights and settings compared
+    stories.py        rollouts worth showing, chosen and told
+    pages/            HTML: page.py the report's page and a module for each section, ablation.py the ablation's, their drawings in SVG
     suites/           public coding suites: rows, problems, exams, scores
 
 Everything here is a pure function of records: no model, no sandbox, no ledger, no clock. Only `suites/examiner.py` asks a model

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from forge.evals.best_of_n import BestOfN
+from forge.evals.pages.svg import percent
 from forge.evals.paired import Paired
 from forge.evals.summary import RunSummary, promoted_steps
-from forge.evals.svg import percent
 from forge.records import StepReport
 
 SIGNIFICANT = 0.05

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from forge.errors import StoreError
-from forge.evals.page import page
+from forge.evals.pages.page import page
 from forge.evals.summary import RunSummary
 from forge.store import atomic
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from forge.records import Outcome, Record, Task, Trajectory, Turn
-from forge.stages.symbols import symbols_of
+from forge.stages.source.symbols import symbols_of
 
 Score = Callable[[Sequence[Trajectory], Mapping[str, "Truth"]], float | None]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
+from forge.evals.pages.svg import percent
 from forge.evals.summary import RunSummary, Story, StoryTurn
-from forge.evals.svg import percent
 from forge.records import Outcome
 
 KINDS = {

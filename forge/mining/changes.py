@@ -16,13 +16,13 @@ from forge.config import MiningConfig
 from forge.errors import StageError
 from forge.mining.negatives import half_done, near
 from forge.records import Commit, Drop, FileChange, Lineage, Symbol
+from forge.stages.bugs.mutations import wrong_fixes
 from forge.stages.edits import apply_edits, hunks_between
-from forge.stages.mutations import wrong_fixes
-from forge.stages.retrieval import Index
+from forge.stages.retrieval.index import Index
+from forge.stages.source.symbols import foreign, is_test_path, symbols_of
+from forge.stages.source.tree_symbols import parses, tokens_of
 from forge.stages.stage import Change, Hunk
 from forge.stages.statements import CallExample, compose, examples_in, title_of
-from forge.stages.symbols import foreign, is_test_path, symbols_of
-from forge.stages.tree_symbols import parses, tokens_of
 
 MAX_EXAMPLES = 2
 """Calls that a statement shows, as people show them in issues."""

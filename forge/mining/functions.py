@@ -8,7 +8,7 @@ from forge.mining.python_functions import changed_functions
 from forge.mining.row import FunctionChange
 from forge.mining.tree_functions import Trees
 from forge.records import FileChange
-from forge.stages.languages import language_of
+from forge.stages.source.languages import language_of
 
 
 class Functions:

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from forge.records import Symbol
 from forge.stages.edits import hunks_between
-from forge.stages.retrieval import Index
+from forge.stages.retrieval.index import Index
+from forge.stages.source.symbols import foreign
+from forge.stages.source.tree_symbols import parses, tokens_of
 from forge.stages.stage import Hunk
-from forge.stages.symbols import foreign
-from forge.stages.tree_symbols import parses, tokens_of
 
 
 def near(touched: Sequence[Symbol], pool: Sequence[Symbol], taken: Collection[str], count: int) -> list[Symbol]:

@@ -15,7 +15,7 @@ from itertools import pairwise
 from symtable import symtable
 from typing import TypeVar
 
-from forge.stages.symbols import FunctionNode
+from forge.stages.source.symbols import FunctionNode
 
 T = TypeVar("T", bound=Hashable)
 

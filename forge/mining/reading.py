@@ -15,8 +15,8 @@ from forge.mining.row import Row
 from forge.mining.shard import Shard, Survey
 from forge.records import Commit, CommitSummary, Drop, FileChange
 from forge.seams import History
-from forge.stages.languages import language_of
-from forge.stages.symbols import is_test_path
+from forge.stages.source.languages import language_of
+from forge.stages.source.symbols import is_test_path
 
 
 class Reader:

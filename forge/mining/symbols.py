@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from forge.mining.history import GitHistory
 from forge.records import Commit, Symbol
-from forge.stages.languages import is_shown, spoken
-from forge.stages.symbols import is_test_path, symbols_of
+from forge.stages.source.languages import is_shown, spoken
+from forge.stages.source.symbols import is_test_path, symbols_of
 
 POOL = 400
 """Symbols at most: those of touched and neighbouring files come first."""

@@ -11,10 +11,10 @@ from forge.mining.row import Row
 from forge.mining.symbols import NearSymbols
 from forge.records import Commit, Drop, Example
 from forge.stages import REGISTRY
-from forge.stages.grammars import WITH_FUNCTIONS
-from forge.stages.languages import is_shown
+from forge.stages.source.grammars import WITH_FUNCTIONS
+from forge.stages.source.languages import is_shown
+from forge.stages.source.symbols import is_test_path
 from forge.stages.stage import Change, PromptStyle
-from forge.stages.symbols import is_test_path
 
 NO_SOURCE = "no source that was there before in a language whose functions are known"
 

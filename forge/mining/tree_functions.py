@@ -13,8 +13,8 @@ from tree_sitter import Point, QueryCursor, Tree
 
 from forge.mining.python_functions import Change
 from forge.records import FileChange
-from forge.stages.grammars import Grammar, grammar
-from forge.stages.nodes import lines_of, name_of, whole
+from forge.stages.source.grammars import Grammar, grammar
+from forge.stages.source.nodes import lines_of, name_of, whole
 
 _HUNK = re.compile(r"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@", re.MULTILINE)
 _NEWLINE = 10

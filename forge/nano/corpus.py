@@ -15,13 +15,13 @@ from forge.nano.functions import Family, Function, evaluate, make
 from forge.nano.programs import compose_family
 from forge.records import Example, Lineage, Symbol
 from forge.stages import REGISTRY
+from forge.stages.bugs.mutations import Mutation, mutations, wrong_fixes
 from forge.stages.checks import summary
 from forge.stages.edits import hunks_between
-from forge.stages.mutations import Mutation, mutations, wrong_fixes
 from forge.stages.review import STAGE as REVIEW
+from forge.stages.source.symbols import symbols_of
 from forge.stages.stage import Change, Hunk, Situation, example
 from forge.stages.statements import CallExample, compose
-from forge.stages.symbols import symbols_of
 
 TITLES = (
     "wrong result from {name}",

@@ -17,7 +17,7 @@ from forge.nano import words
 from forge.nano.fast_import import NewCommit, write_repository
 from forge.nano.functions import Family, Function, evaluate, make
 from forge.nano.practice_families import PRACTICE_FAMILIES
-from forge.stages.mutations import Mutation, mutations
+from forge.stages.bugs.mutations import Mutation, mutations
 
 PEOPLE = tuple((name, f"{name.split()[0].lower()}@example.org") for name in ("Ada Berg", "Tom Okoro", "Mei Lin", "Jon Vega"))
 BOT = ("deps-update[bot]", "bot@example.org")

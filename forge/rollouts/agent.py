@@ -18,8 +18,8 @@ from forge.rollouts.tree import TaskTree
 from forge.seams import ChatModel, ChatTokenizer, Sample, SampleRequest
 from forge.stages import REGISTRY, analysis, planning
 from forge.stages.edits import apply_edits, hunks_between, parse_edits
+from forge.stages.source.syntax import refuse_broken
 from forge.stages.stage import Hunk, PromptStyle, Situation, instructed, mending
-from forge.stages.syntax import refuse_broken
 
 T = TypeVar("T")
 NO_FUNCTIONS = "no function was found in it, in any of the languages that are known"

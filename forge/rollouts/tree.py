@@ -9,11 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from forge.records import FileEdit, Task
-from forge.stages.languages import is_shown, language_of, spoken
-from forge.stages.outline import Outline, from_bytes, key_of, outline_of, to_bytes, uncollected
-from forge.stages.outlining import outlines
-from forge.stages.retrieval import Index
-from forge.stages.symbols import is_test_path
+from forge.stages.retrieval.index import Index
+from forge.stages.retrieval.outline import Outline, from_bytes, key_of, outline_of, to_bytes, uncollected
+from forge.stages.retrieval.outlining import outlines
+from forge.stages.source.languages import is_shown, language_of, spoken
+from forge.stages.source.symbols import is_test_path
 from forge.store.cache import Cache
 from forge.store.diffs import diff
 

@@ -8,7 +8,7 @@ and the decisions, pure functions each:
 
     plan.py       the next round: train, let a teacher act, search the agent's settings, stop
     curriculum.py which training tasks are sampled, and how often
-    bootstrap.py  whether the agent may learn from itself yet
+    bootstrap.py  whether the agent may learn from itself yet, stage by stage; easier.py  the tasks to plant where not
     select.py     which successes teach; lend.py: which other tasks they solve; pairs.py: solved against failed answers
     plateau.py    whether it is still learning, and the next lever if not
     scaffold.py   which settings of the agent are tried, and which are best

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from forge.errors import StageError
 from forge.records import Example, FileEdit, Outcome, Task, Trajectory, Turn
 from forge.stages.edits import apply_edits, parse_edits
+from forge.stages.source.symbols import symbols_of
 from forge.stages.stage import example_from_turn
-from forge.stages.symbols import symbols_of
 
 Proof = Callable[[Task, Sequence[FileEdit]], str]
 """A name for all that a verdict depends on: tasks and edits with the same name get the same verdict."""

@@ -12,7 +12,7 @@ from forge.config import InjectConfig, TasksConfig
 from forge.errors import ForgeError, SandboxError
 from forge.records import Commit, CommitSummary, Drop, Environment, Record, Symbol, Task
 from forge.seams import History
-from forge.stages.symbols import symbols_of
+from forge.stages.source.symbols import symbols_of
 from forge.store.trees import TreeStore
 from forge.tasks.candidate import Candidate
 from forge.tasks.derive import derive

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from forge.config import TasksConfig
 from forge.records import Commit, CommitSummary, Drop, FileChange, FileEdit
+from forge.stages.source.symbols import is_test_path, symbols_of
 from forge.stages.statements import title_of
-from forge.stages.symbols import is_test_path, symbols_of
 from forge.store.trees import TreeStore
 from forge.tasks.candidate import Candidate
 from forge.tasks.suite import imported_names, is_test_file, top_level_names

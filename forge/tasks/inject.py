@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from forge.records import FileEdit, Record, Symbol
-from forge.stages.mutations import Mutation, mutations, places, planted
-from forge.stages.splices import Splice
-from forge.stages.symbols import symbols_of
+from forge.stages.bugs.mutations import Mutation, mutations, places, planted
+from forge.stages.bugs.splices import Splice
+from forge.stages.source.symbols import symbols_of
 from forge.tasks.candidate import Candidate
 
 

@@ -15,7 +15,7 @@ from forge.config import TasksConfig
 from forge.exam.split import Split, max_group
 from forge.records import CommitSummary, Record, Side
 from forge.seams import History
-from forge.stages.symbols import is_test_path
+from forge.stages.source.symbols import is_test_path
 from forge.tasks.derive import files_of, refusal
 from forge.tasks.inject import functions_under_test
 from forge.tasks.suite import Suite

@@ -16,8 +16,8 @@ from typing import Literal, NamedTuple
 from forge.config import InjectConfig, TasksConfig
 from forge.records import Easier, Symbol
 from forge.seams import History
-from forge.stages.mutations import places
-from forge.stages.symbols import symbols_of
+from forge.stages.bugs.mutations import places
+from forge.stages.source.symbols import symbols_of
 from forge.tasks.plan import Plan, Site, Survey, Unit, alternating, modules_in_turn, survey
 from forge.tasks.yields import LEFT_OUT, weight
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from forge.errors import TaskError
 from forge.exam.functions import functions_of, parse, span
-from forge.stages.symbols import is_test_path
+from forge.stages.source.symbols import is_test_path
 
 _ROOTS = ("src", "lib")
 _BENCHMARKS = re.compile(r"(bench|benchmarks?|perf|performance|asv_bench|docs?|examples?)/")

@@ -8,7 +8,7 @@ import pytest
 
 from forge.evals import ablation
 from forge.evals.ablation import BASE, COMBINED, MATCHED, PER_STAGE, TUNED, Ablation, Arm, Run, Share, Trained
-from forge.evals.page_ablation import page, table, write
+from forge.evals.pages.ablation import page, table, write
 from forge.records import Interval, StepReport
 
 TRAINED = Trained(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from forge.evals.levers import levers
-from forge.evals.page import page
+from forge.evals.pages.page import page
 from tests.unit.test_report import realistic
 
 

@@ -26,8 +26,8 @@ from forge.mining.align.teach import Aligned, example_of, stub
 from forge.mining.quality.contamination import Benchmarks
 from forge.records import FileEdit, Limits, Lineage, Message, Task, TeacherAnswer, Verdict
 from forge.stages.edits import apply_edits, parse_edits
+from forge.stages.source.symbols import symbols_of
 from forge.stages.stage import PromptStyle
-from forge.stages.symbols import symbols_of
 from sandboxes.grading import BoxGrader
 from tests import aligned as made
 

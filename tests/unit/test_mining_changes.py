@@ -11,8 +11,8 @@ from forge.mining.quality.mechanical import is_bot, summary_reason
 from forge.mining.teaching import examples_of
 from forge.records import STAGES, Commit, CommitSummary, Drop, FileChange, Symbol
 from forge.stages.edits import apply_edits, parse_edits
+from forge.stages.source.symbols import symbols_of
 from forge.stages.stage import Change
-from forge.stages.symbols import symbols_of
 from tests.mined import Mined
 from tests.small_repos import module, practice, suite
 

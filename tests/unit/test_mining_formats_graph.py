@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from forge.mining.formats.graph import Edge, EdgeKind, graph_of, sources_of
 from forge.mining.formats.graph_text import around, graph_text
-from forge.stages.symbols import symbols_of
+from forge.stages.source.symbols import symbols_of
 
 SHOP = {
     "src/shop/cart.py": (

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from forge.mining.functions import Functions
 from forge.mining.python_functions import changed_functions
 from forge.records import FileChange
-from forge.stages.languages import language_of
-from forge.stages.symbols import symbols_of
+from forge.stages.source.languages import language_of
+from forge.stages.source.symbols import symbols_of
 from forge.store.diffs import diff
 
 OURS = sorted(Path(__file__).resolve().parents[2].glob("forge/**/*.py"))

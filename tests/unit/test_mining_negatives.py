@@ -8,8 +8,8 @@ from forge.mining.negatives import half_done, near
 from forge.mining.teaching import examples_of
 from forge.records import Commit, FileChange
 from forge.stages.edits import apply_edits
+from forge.stages.source.symbols import symbols_of
 from forge.stages.stage import Change
-from forge.stages.symbols import symbols_of
 from tests.small_repos import module
 
 BEFORE = "def scale(values, factor):\n    result = []\n    for value in values:\n        result.append(value)\n    return result\n"

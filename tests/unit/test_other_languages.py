@@ -19,12 +19,12 @@ from forge.rollouts.agent import Models, StagedAgent
 from forge.rollouts.checks import CheckResult
 from forge.rollouts.tree import TaskTree
 from forge.seams import SampleRequest
-from forge.stages.languages import is_shown, spoken
-from forge.stages.mutations import wrong_fixes
-from forge.stages.outline import outline_of
+from forge.stages.bugs.mutations import wrong_fixes
+from forge.stages.retrieval.outline import outline_of
+from forge.stages.source.languages import is_shown, spoken
+from forge.stages.source.symbols import is_test_path, symbol_at, symbols_of
+from forge.stages.source.syntax import refuse_broken, syntax_error
 from forge.stages.stage import Change
-from forge.stages.symbols import is_test_path, symbol_at, symbols_of
-from forge.stages.syntax import refuse_broken, syntax_error
 
 GO = """package cart
 

@@ -13,13 +13,13 @@ from forge.errors import StoreError
 from forge.evals.best_of_n import BestOfN, best_of_n
 from forge.evals.cost import step_cost
 from forge.evals.headline import chosen, headline
-from forge.evals.page import page
-from forge.evals.page_cost import cost
-from forge.evals.page_judge import judge
-from forge.evals.page_parts import duration
-from forge.evals.page_rounds import rounds
+from forge.evals.pages.cost import cost
+from forge.evals.pages.judge import judge
+from forge.evals.pages.page import page
+from forge.evals.pages.parts import duration
+from forge.evals.pages.plots import pass_at_1
+from forge.evals.pages.rounds import rounds
 from forge.evals.paired import Paired, compare
-from forge.evals.plots import pass_at_1
 from forge.evals.report import read_summary, write_report
 from forge.evals.steps import step_report
 from forge.evals.stories import diff

@@ -19,14 +19,14 @@ from rank_bm25 import BM25Okapi
 from forge.nano.repository import FIX_MESSAGES, generate
 from forge.records import Symbol, Task
 from forge.rollouts.tree import CACHED, TaskTree
-from forge.stages import outlining
-from forge.stages.okapi import Okapi
-from forge.stages.outline import from_bytes, key_of, outline_of, to_bytes
-from forge.stages.outlining import outlines
-from forge.stages.retrieval import Index
+from forge.stages.retrieval import outlining
+from forge.stages.retrieval.index import Index
+from forge.stages.retrieval.okapi import Okapi
+from forge.stages.retrieval.outline import from_bytes, key_of, outline_of, to_bytes
+from forge.stages.retrieval.outlining import outlines
+from forge.stages.retrieval.words import bags_of, hashed, joined, words
+from forge.stages.source.symbols import Place, is_test_path, places_of, symbol_at, symbols_in, symbols_of
 from forge.stages.statements import CallExample, compose
-from forge.stages.symbols import Place, is_test_path, places_of, symbol_at, symbols_in, symbols_of
-from forge.stages.words import bags_of, hashed, joined, words
 from forge.store.cache import Cache
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from forge.errors import StageError
 from forge.records import FileEdit, Lineage, Message, Outcome, Symbol, Task, Trajectory, Turn
 from forge.stages import REGISTRY, analysis, planning
+from forge.stages.bugs.mutations import mutations, wrong_fixes
 from forge.stages.edits import apply_edits, format_edits, hunks_between, parse_edits
-from forge.stages.mutations import mutations, wrong_fixes
 from forge.stages.planning import plan_of
-from forge.stages.retrieval import Index
+from forge.stages.retrieval.index import Index
+from forge.stages.source.symbols import symbols_of
 from forge.stages.stage import Change, Explanation, Hunk, PromptStyle, Situation
 from forge.stages.statements import CallExample, compose, examples_in, examples_of, title_of
-from forge.stages.symbols import symbols_of
 
 BEFORE = """\
 def total(values, cap):

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forge.records import Symbol
-from forge.stages.mutations import EVERY, mutations, places, planted
-from forge.stages.symbols import symbols_of
+from forge.stages.bugs.mutations import EVERY, mutations, places, planted
+from forge.stages.source.symbols import symbols_of
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = [symbol for path in sorted((ROOT / "forge").rglob("*.py")) for symbol in symbols_of(path.name, path.read_text(encoding="utf-8"))]

@@ -13,7 +13,7 @@ from forge.errors import ConfigError
 from forge.fakes.sandbox import FakeProvider
 from forge.mining.history import GitHistory, open_history
 from forge.records import Easier, Limits, Symbol, Task, TestRun
-from forge.stages.symbols import symbols_of
+from forge.stages.source.symbols import symbols_of
 from forge.store.trees import TreeStore
 from forge.tasks.attempt import Attempts, Place
 from forge.tasks.inject import Bug, bugs_at, with_bugs

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from forge.records import CommandResult, FileEdit
-from forge.stages.symbols import symbols_of
+from forge.stages.source.symbols import symbols_of
 from forge.tasks import tracer
 from forge.tasks.candidate import Candidate
 from forge.tasks.reach import Reach, command, parse

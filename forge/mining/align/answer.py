@@ -13,7 +13,7 @@ from forge.errors import StageError
 from forge.exam.alone import answer_task
 from forge.mining.align.invent import Instruction, prompt
 from forge.records import Message, Record, Task
-from forge.stages.symbols import FunctionNode
+from forge.stages.source.symbols import FunctionNode
 from forge.teacher.prompt import tagged
 
 LEAST_ASSERTIONS = 2

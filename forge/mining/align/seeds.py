@@ -20,7 +20,7 @@ from forge.mining.quality.duplicates import Aged, duplicates, fingerprint_of
 from forge.mining.row import FunctionChange, Row
 from forge.mining.sketch import in_utc
 from forge.records import Lineage, Record
-from forge.stages.symbols import FunctionNode, is_test_path
+from forge.stages.source.symbols import FunctionNode, is_test_path
 
 _BAD = (SyntaxError, ValueError, RecursionError, MemoryError)
 _ALWAYS = frozenset(vars(builtins))

@@ -14,8 +14,8 @@ from forge.records import Example, Lineage, Record
 from forge.stages import REGISTRY
 from forge.stages.edits import apply_edits, hunks_between, parse_edits
 from forge.stages.planning import KINDS, plan_of
+from forge.stages.source.symbols import FunctionNode, symbols_of
 from forge.stages.stage import Change, PromptStyle
-from forge.stages.symbols import FunctionNode, symbols_of
 
 STAGE = "generation"
 _SAYS_ALL = re.compile(r"^change: (?!(?:" + "|".join(KINDS) + r")$)", re.MULTILINE)

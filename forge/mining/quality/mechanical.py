@@ -9,8 +9,8 @@ from functools import lru_cache
 
 from forge.config import MechanicalConfig, MiningConfig
 from forge.records import Commit, CommitSummary, FileChange, PathChange
-from forge.stages.languages import language_of
-from forge.stages.symbols import is_test_path
+from forge.stages.source.languages import language_of
+from forge.stages.source.symbols import is_test_path
 
 REGULAR_MODES = ("100644", "100755", "000000")
 MARKED_LINES = 5

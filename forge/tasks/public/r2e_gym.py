@@ -8,7 +8,7 @@ from typing import Any
 
 from forge.errors import TaskError
 from forge.records import Instance
-from forge.stages.symbols import is_test_path
+from forge.stages.source.symbols import is_test_path
 from forge.store.diffs import joined, split
 from forge.tasks.public.row import Row, image, mapping, text
 from forge.tasks.public.scripts import END, START

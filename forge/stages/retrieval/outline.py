@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from forge.stages.place import Place
-from forge.stages.symbols import places_of, source_lines
-from forge.stages.words import Bags, bags_of
+from forge.stages.retrieval.words import Bags, bags_of
+from forge.stages.source.place import Place
+from forge.stages.source.symbols import places_of, source_lines
 
 _HEAD = struct.Struct("<III")
 """Bytes of the places as JSON, symbols, and pairs of symbol and word."""

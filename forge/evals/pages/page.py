@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-from forge.evals import plots
 from forge.evals.headline import chosen, headline
-from forge.evals.page_cost import cost
-from forge.evals.page_judge import judge
-from forge.evals.page_levers import levers
-from forge.evals.page_parts import card, cell, duration, interval, key, p_value, sentence, table
-from forge.evals.page_rounds import rounds
+from forge.evals.pages import plots
+from forge.evals.pages.cost import cost
+from forge.evals.pages.judge import judge
+from forge.evals.pages.levers import levers
+from forge.evals.pages.parts import card, cell, duration, interval, key, p_value, sentence, table
+from forge.evals.pages.rounds import rounds
+from forge.evals.pages.svg import percent
 from forge.evals.stories import stories
 from forge.evals.summary import RunSummary, promoted_steps
-from forge.evals.svg import percent
 from forge.observe import html
 from forge.records import STAGES
 

@@ -9,10 +9,10 @@ from itertools import accumulate
 import numpy as np
 
 from forge.records import Symbol
-from forge.stages.okapi import Okapi
-from forge.stages.outline import Outline
-from forge.stages.symbols import symbol_at
-from forge.stages.words import Bags, bag_of, hashed, joined
+from forge.stages.retrieval.okapi import Okapi
+from forge.stages.retrieval.outline import Outline
+from forge.stages.retrieval.words import Bags, bag_of, hashed, joined
+from forge.stages.source.symbols import symbol_at
 
 
 class Index:

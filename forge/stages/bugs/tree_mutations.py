@@ -1,6 +1,6 @@
 """Plausible bugs in sources of other languages than Python: one token becomes another of its kind.
 
-The operators are those that `forge.stages.core_operators` changes in Python, as far as languages with braces share them.
+The operators are those that `forge.stages.bugs.core_operators` changes in Python, as far as languages with braces share them.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 from tree_sitter import Node
 
-from forge.stages.splices import Splice
-from forge.stages.tree_symbols import leaves, parsed
+from forge.stages.bugs.splices import Splice
+from forge.stages.source.tree_symbols import leaves, parsed
 
 _SWAPS = {
     "comparison": (("<", "<="), (">", ">="), ("==", "!="), ("===", "!==")),

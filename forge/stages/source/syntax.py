@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from forge.errors import StageError
 from forge.records import FileEdit
-from forge.stages.grammars import WITH_FUNCTIONS
-from forge.stages.languages import language_of
-from forge.stages.tree_symbols import parsed
+from forge.stages.source.grammars import WITH_FUNCTIONS
+from forge.stages.source.languages import language_of
+from forge.stages.source.tree_symbols import parsed
 
 
 def refuse_broken(edits: Sequence[FileEdit], before: Mapping[str, str]) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from forge.records import Symbol
-from forge.stages import tree_symbols
-from forge.stages.languages import language_of
-from forge.stages.place import Place
+from forge.stages.source import tree_symbols
+from forge.stages.source.languages import language_of
+from forge.stages.source.place import Place
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -12,11 +12,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from forge.records import Record
-from forge.stages import tree_mutations
-from forge.stages.core_operators import CORE
-from forge.stages.expression_operators import EXPRESSIONS
-from forge.stages.splices import Finder, Splice, Text
-from forge.stages.statement_operators import STATEMENTS
+from forge.stages.bugs import tree_mutations
+from forge.stages.bugs.core_operators import CORE
+from forge.stages.bugs.expression_operators import EXPRESSIONS
+from forge.stages.bugs.splices import Finder, Splice, Text
+from forge.stages.bugs.statement_operators import STATEMENTS
 
 EVERY: tuple[Finder, ...] = (*CORE, *EXPRESSIONS, *STATEMENTS)
 """All kinds of bugs, the core ones first."""

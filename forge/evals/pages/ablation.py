@@ -7,9 +7,9 @@ from html import escape
 from pathlib import Path
 
 from forge.evals.ablation import Ablation, Arm, Contrast, Share, Trained
-from forge.evals.page_parts import duration
-from forge.evals.plots import LABELS
-from forge.evals.svg import percent
+from forge.evals.pages.parts import duration
+from forge.evals.pages.plots import LABELS
+from forge.evals.pages.svg import percent
 from forge.observe import html
 from forge.store import atomic
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from forge.evals.svg import WIDTH, Box, line, percent, shares, svg, text
+from forge.evals.pages.svg import WIDTH, Box, line, percent, shares, svg, text
 from forge.records import StepReport
 
 LABELLED = 7

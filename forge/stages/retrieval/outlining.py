@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
 
-from forge.stages.outline import Outline, from_bytes, outlines_of, to_bytes
+from forge.stages.retrieval.outline import Outline, from_bytes, outlines_of, to_bytes
 
 SHARED = 4_000_000
 """Characters of source, about a second of work, from which on a second process is worth its start of a quarter of a second."""

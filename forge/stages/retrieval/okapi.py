@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from forge.stages.words import Bags
+from forge.stages.retrieval.words import Bags
 
 K1, B, EPSILON = 1.5, 0.75, 0.25
 

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from itertools import pairwise
 
-from forge.stages.splices import Finder, Splice, Text
+from forge.stages.bugs.splices import Finder, Splice, Text
 
 _TESTS = {ast.In: ("in", "not in"), ast.Is: ("is", "is not")}
 _ARITHMETIC = {

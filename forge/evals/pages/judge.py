@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from html import escape
 
-from forge.evals import plots_judge
 from forge.evals.best_of_n import BestOfN
-from forge.evals.page_parts import card, key
-from forge.evals.svg import percent
+from forge.evals.pages import plots_judge
+from forge.evals.pages.parts import card, key
+from forge.evals.pages.svg import percent
 
 
 def judge(found: BestOfN | None) -> str:

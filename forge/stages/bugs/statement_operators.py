@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator, Sequence
 from itertools import pairwise, zip_longest
 
-from forge.stages.splices import Finder, Splice, Text
+from forge.stages.bugs.splices import Finder, Splice, Text
 
 _EXCEPTIONS = {
     "KeyError": "IndexError",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from forge.evals.page_parts import duration, interval, sentence
+from forge.evals.pages.parts import duration, interval, sentence
+from forge.evals.pages.svg import percent
 from forge.evals.summary import RunSummary
-from forge.evals.svg import percent
 from forge.records import Decision, RoundReport
 
 CHIPS = {"promote": "success", "allowed": "success", "keep": "failure", "refused": "failure", "doubt": "failure"}

@@ -1,6 +1,6 @@
 """Functions as nodes of tree-sitter's trees: what they are called, and which lines are theirs.
 
-Python's are named and cut as `forge.stages.symbols` does it: top-level functions and methods of top-level classes, decorators
+Python's are named and cut as `forge.stages.source.symbols` does it: top-level functions and methods of top-level classes, decorators
 included. Elsewhere a function is known by the names around it, and one inside another belongs to that.
 """
 
@@ -10,7 +10,7 @@ import re
 
 from tree_sitter import Node
 
-from forge.stages.grammars import Grammar
+from forge.stages.source.grammars import Grammar
 
 _PYTHON_PARENTS = frozenset({"module", "block", "class_definition", "decorated_definition", "ERROR"})
 _FUNCTION_LIKE = re.compile("function|method|lambda|arrow|closure")

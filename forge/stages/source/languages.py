@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from pathlib import PurePosixPath
 
-from forge.stages.grammars import WITH_FUNCTIONS
+from forge.stages.source.grammars import WITH_FUNCTIONS
 
 _EXTENSIONS = {
     "python": "py pyi pyx",

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from tree_sitter import Node, Parser, QueryCursor, Tree
 
-from forge.stages.grammars import grammar
-from forge.stages.nodes import body_of, end_of, name_of, naming
-from forge.stages.place import Place
+from forge.stages.source.grammars import grammar
+from forge.stages.source.nodes import body_of, end_of, name_of, naming
+from forge.stages.source.place import Place
 
 LONGEST_LINE = 1000
 """Characters of a line; a file with a longer one was written by a program."""

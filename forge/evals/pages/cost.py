@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from html import escape
 
-from forge.evals import plots
 from forge.evals.cost import StepCost
-from forge.evals.page_parts import card, cell, duration, key, table
+from forge.evals.pages import plots
+from forge.evals.pages.parts import card, cell, duration, key, table
 from forge.evals.summary import RunSummary
 
 OUTCOME_WORDS = {"solved": "solved", "failed": "failed", "agent_error": "agent error", "infra_error": "infrastructure error, masked"}

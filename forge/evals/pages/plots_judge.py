@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from forge.evals.best_of_n import BestOfN, Bin
-from forge.evals.svg import WIDTH, Box, line, percent, shares, svg, text
+from forge.evals.pages.svg import WIDTH, Box, line, percent, shares, svg, text
 
 
 def curve(found: BestOfN) -> str:

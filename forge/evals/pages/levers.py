@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from html import escape
 
-from forge.evals import svg
 from forge.evals.levers import Arm, Levers
-from forge.evals.page_parts import cell, table
+from forge.evals.pages import svg
+from forge.evals.pages.parts import cell, table
 from forge.evals.summary import RunSummary
 
 

@@ -1,0 +1,1 @@
+"""Lexical retrieval of symbols: outlines of files, their words, BM25."""
