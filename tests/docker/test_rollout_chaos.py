@@ -119,6 +119,10 @@ def engine() -> Iterator[Engine]:
         yield made
     finally:
         made.stop()
+        for process in psutil.process_iter(["cmdline"]):  # shims outlive an engine that was killed, and have no parent
+            if str(folder) in " ".join(process.info["cmdline"] or ()):
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
         subprocess.run(["umount", "-l", folder / "data"], check=False)
         shutil.rmtree(folder, ignore_errors=True)
 
