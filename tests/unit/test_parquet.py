@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forge.errors import StoreError
-from forge.records import AdapterRef, Commit, Example, Lineage, Message, Record, RoundReport, Task, TestRun, Trajectory
+from forge.records import AdapterRef, Commit, Example, Lineage, Message, Record, StepReport, Task, TestRun, Trajectory
 from forge.store import parquet
 
 SCALARS = {
@@ -52,7 +52,7 @@ def values_of(annotation: Any) -> st.SearchStrategy[Any]:
     return SCALARS[annotation] if annotation in SCALARS else st.from_type(annotation)
 
 
-@pytest.mark.parametrize("kind", [Odd, Commit, Example, Task, AdapterRef, Trajectory, RoundReport, TestRun])
+@pytest.mark.parametrize("kind", [Odd, Commit, Example, Task, AdapterRef, Trajectory, StepReport, TestRun])
 def test_records_read_back_equal_what_was_written(kind: type[Record]) -> None:
     @settings(max_examples=15)
     @given(st.lists(records_of(kind), max_size=2))

@@ -258,7 +258,7 @@ def test_a_small_tree_and_one_of_tasks_leave_the_cache_alone(tmp_path: Path) -> 
 def test_the_second_process_runs_where_the_code_is_on_the_path_alone(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
-        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom forge.stages import outlining\n"
+        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom forge.stages.retrieval import outlining\n"
         "assert outlining._elsewhere([('a.py', 'def f(): pass')])[0].places[0].name == 'f'\n",
         encoding="utf-8",
     )
