@@ -241,7 +241,11 @@ def _require_free_port(host: str, port: int) -> None:
 
 
 def _refuse_problems(base: str) -> None:
-    problems = serve.get_app_handle(application_name(base)).problems.remote().result(timeout_s=60)
+    handle = serve.get_app_handle(application_name(base))
+    try:
+        problems = handle.problems.remote().result(timeout_s=60)
+    finally:
+        handle.shutdown()  # of several replicas it goes on to tell Serve of its load, and where Ray has ended it starts another one
     if problems:
         told = "; ".join(f"{name}: {why}" for name, why in sorted(problems.items()))
         raise EndpointError(f"base '{base}' serves all but {len(problems)} of its adapters: {told}")

@@ -23,6 +23,8 @@ from serve.engine import cluster_env
 from serve.names import Version
 
 OLD, NEW = "generation@r1-aaaa", "generation@r2-bbbb"
+PUSHED_S = 15.0
+"""A handle tells Serve of its load every ten seconds."""
 LONGEST_S = 240.0
 """Serve looks at load for half a minute before it adds a replica; the rest is for a busy machine."""
 
@@ -44,6 +46,8 @@ def config(monkeypatch: pytest.MonkeyPatch) -> Iterator[ForgeConfig]:
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+    time.sleep(PUSHED_S)
+    assert not ray.is_initialized(), "a handle that nobody has ended looks for its Ray and starts another one"
 
 
 def promote(config: ForgeConfig, name: str) -> str:
