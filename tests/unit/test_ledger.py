@@ -136,8 +136,9 @@ def test_phases_add_up_their_starts_and_survive_a_kill(tmp_path: Path) -> None:
 
 def test_verdicts_rounds_and_promotions_are_remembered(tmp_path: Path) -> None:
     report = RoundReport(
-        round=0, name="cold start", examples={"review": 3}, step=step_report("cold start"), decision="promoted", adapters={}
-    )
+        round=0, name="cold start", examples={"review": 3}, step=step_report("cold start"), decision="promoted", adapters={},
+        agent={"judged": 2.0, "retry_temperature": 0.8, "prompts.planning": "configs/prompts/planning-cause-first.txt"},
+    )  # fmt: skip
     with Ledger(tmp_path / "ledger.db") as ledger:
         ledger.remember_verdicts([("k", Verdict(passed=True, reason="")), ("k", Verdict(passed=False, reason="later"))])
         ledger.record_round(report)
