@@ -43,6 +43,7 @@ def served(llama_server: Path) -> Iterator[LlamaServed]:
 
     from serve import app
     from serve.engine import cluster_env
+    from tests import local_ray
     from tests.vllm.tiny_models import make_adapter, make_base
 
     folder = Path(tempfile.mkdtemp(prefix="forge-llama-test-"))
@@ -62,7 +63,7 @@ def served(llama_server: Path) -> Iterator[LlamaServed]:
         yield LlamaServed(config, endpoint.urls["main"], folder, base, adapters)
         app.shutdown({"main": base})
     finally:
-        ray.shutdown()
+        local_ray.end()
         os.environ.clear()
         os.environ.update(inherited)
         shutil.rmtree(folder, ignore_errors=True)

@@ -21,6 +21,7 @@ from serve import app
 from serve.app import Catalogue
 from serve.engine import cluster_env
 from serve.names import Version
+from tests import local_ray
 
 OLD, NEW = "generation@r1-aaaa", "generation@r2-bbbb"
 PUSHED_S = 15.0
@@ -44,7 +45,7 @@ def config(monkeypatch: pytest.MonkeyPatch) -> Iterator[ForgeConfig]:
         yield ForgeConfig(serve=ServeConfig(port=port, replicas=ReplicasConfig(min=1, max=2, requests_each=1)))
         app.shutdown({"main": ""})
     finally:
-        ray.shutdown()
+        local_ray.end()
         shutil.rmtree(folder, ignore_errors=True)
     time.sleep(PUSHED_S)
     assert not ray.is_initialized(), "a handle that nobody has ended looks for its Ray and starts another one"

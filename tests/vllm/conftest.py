@@ -71,6 +71,7 @@ def served() -> Iterator[Served]:
 
     from serve import app
     from serve.engine import cluster_env
+    from tests import local_ray
     from tests.vllm.tiny_models import make_adapter, make_base
 
     folder = Path(tempfile.mkdtemp(prefix="forge-vllm-"))
@@ -90,7 +91,7 @@ def served() -> Iterator[Served]:
         yield Served(config, endpoint.urls["main"], folder, base, adapters)
         app.shutdown({"main": base})
     finally:
-        ray.shutdown()
+        local_ray.end()
         os.environ.clear()
         os.environ.update(inherited)
         shutil.rmtree(folder, ignore_errors=True)
