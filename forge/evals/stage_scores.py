@@ -127,9 +127,8 @@ def _generation_apply_rate(trajectories: Sequence[Trajectory], _: Mapping[str, T
 def _review_auc(trajectories: Sequence[Trajectory], _: Mapping[str, Truth]) -> float | None:
     scores: dict[Outcome, list[float]] = {Outcome.SOLVED: [], Outcome.FAILED: []}
     for item in trajectories:
-        last = next((turn.score for turn in reversed(_turns(item, "review")) if turn.score is not None), None)
-        if last is not None and item.outcome in scores:
-            scores[item.outcome].append(last)
+        if item.review_score is not None and item.outcome in scores:
+            scores[item.outcome].append(item.review_score)
     return auc(scores[Outcome.SOLVED], scores[Outcome.FAILED])
 
 

@@ -15,7 +15,7 @@ from forge.errors import StageError
 from forge.records import Example, FileEdit, Outcome, Task, Trajectory, Turn
 from forge.stages.edits import apply_edits, parse_edits
 from forge.stages.source.symbols import symbols_of
-from forge.stages.stage import example_from_turn
+from forge.stages.stage import example_from_turn, handed_in
 
 Proof = Callable[[Task, Sequence[FileEdit]], str]
 """A name for all that a verdict depends on: tasks and edits with the same name get the same verdict."""
@@ -54,7 +54,7 @@ def _row(task: Task, tried: Sequence[Trajectory], right: Sequence[Trajectory], w
         if asked is None:
             continue
         for success in sorted(right, key=lambda success: _distance(files, success.edits)):
-            answered = _planned(success, success.repairs)
+            answered = _planned(success, handed_in(success) or 0)
             if answered is not None and answered[0] == asked[0] and _gives(answered[1].text, asked[0], files, success.edits):
                 prompt = next(turn for turn in trajectory.turns if turn.stage == "generation")  # not the one that mends an answer
                 row = example_from_turn(prompt, trajectory, task, answered[1].completion_ids, answered[1].text)

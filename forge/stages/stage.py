@@ -172,9 +172,18 @@ def _asked_for(turn: Turn) -> tuple[str, str]:
     return turn.subject, prompt.partition("\n# plan\n")[2]
 
 
+def handed_in(trajectory: Trajectory) -> int | None:
+    """The number of the attempt whose edits were handed in and graded: the first of those that review thought best of, which need not
+    be the last one. `None` where review saw none."""
+    seen = [turn for turn in trajectory.turns if turn.stage == "review" and turn.score is not None]
+    return max(seen, key=lambda turn: turn.score or 0.0).attempt if seen else None
+
+
 def final_turns(trajectory: Trajectory, stage: str) -> list[Turn]:
-    """The parsed turns of a stage that led to the edits handed in: those of the last attempt, or of the only one."""
-    turns = [turn for turn in trajectory.turns if turn.stage == stage and turn.parsed]
+    """The parsed turns of a stage that led to the edits handed in: those of that attempt, or of the last one before it that asked the
+    stage. Where nothing was handed in, those of the last attempt."""
+    graded = handed_in(trajectory)
+    turns = [turn for turn in trajectory.turns if turn.stage == stage and turn.parsed and (graded is None or turn.attempt <= graded)]
     last = max((turn.attempt for turn in turns), default=0)
     return [turn for turn in turns if turn.attempt == last]
 

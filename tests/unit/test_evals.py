@@ -117,6 +117,7 @@ def trajectory(task: str, outcome: Outcome, *turns: Turn) -> Trajectory:
         temperature=0.0,
         turns=turns,
         outcome=outcome,
+        review_score=max((turn.score for turn in turns if turn.stage == "review" and turn.score is not None), default=None),
         verdict=Verdict(passed=outcome is Outcome.SOLVED, reason=""),
     )
 
@@ -144,11 +145,13 @@ def test_each_stage_is_scored_against_the_gold_change() -> None:
         turn("planning", subject="m.py::g"),
         turn("generation", parsed=False),
         turn("generation", attempt=1),
-        turn("review", score=0.9),
-        turn("review", score=0.3, attempt=1),
+        turn("review", score=0.3),
+        turn("review", score=0.7, attempt=1),
+        turn("review", score=0.2, attempt=2),
     )
+    third = trajectory("t3", Outcome.FAILED, turn("review", score=0.9), turn("review", score=0.1, attempt=1))
     masked = trajectory("t3", Outcome.INFRA_ERROR, turn("analysis", "nonsense"))
-    scores = stage_scores([first, second, masked], TRUTHS)
+    scores = stage_scores([first, second, third, masked], TRUTHS)
     assert scores == pytest.approx(
         {
             "analysis_recall": 1 / 2,
@@ -157,7 +160,7 @@ def test_each_stage_is_scored_against_the_gold_change() -> None:
             "relevance_ap": (1.0 + 1 / 2) / 2,
             "planning_agreement": 1 / 2,
             "generation_apply_rate": 2 / 3,
-            "review_auc": 1.0,
+            "review_auc": 1 / 2,  # of what was handed in, 0.9 and 0.7 wrong beside 0.8 right
         }
     )
 

@@ -57,6 +57,15 @@ def test_an_answer_is_lent_to_an_unsolved_task_of_the_same_function_under_that_t
     assert row.completion_ids == found[0].turns[1].completion_ids
 
 
+def test_what_was_handed_in_is_lent_and_not_what_was_tried_after_it() -> None:
+    first, later = _trajectory("a", Outcome.SOLVED, RIGHT), _trajectory("a", Outcome.SOLVED, NONE)
+    review = first.turns[0].model_copy(update={"stage": "review", "score": 0.4})
+    tried = [turn.model_copy(update={"attempt": 1}) for turn in (*later.turns, review.model_copy(update={"score": 0.1}))]
+    success = first.model_copy(update={"turns": (*first.turns, review, *tried), "repairs": 1})
+    tasks = {"a": _task("a", MINUS), "b": _task("b", NONE)}
+    assert _lent(success, _trajectory("b", Outcome.FAILED, MINUS), **tasks) == [("b", _answer(RIGHT))]
+
+
 def test_a_solved_task_borrows_nothing_and_without_a_success_there_is_nothing_to_lend() -> None:
     tasks = {"a": _task("a", MINUS), "b": _task("b", NONE)}
     assert _lent(_trajectory("a", Outcome.SOLVED, RIGHT), _trajectory("b", Outcome.SOLVED, RIGHT), **tasks) == []

@@ -233,6 +233,21 @@ def test_solved_rollouts_teach_their_last_attempt_and_failed_ones_teach_review_n
     assert (review.completion_ids, review.completion) == ((8, 9), "no")
 
 
+def test_what_was_handed_in_teaches_and_not_what_was_tried_after_it() -> None:
+    def attempt(number: int, score: float | None) -> tuple[Turn, ...]:
+        own = {"attempt": number, "prompt_ids": (number,), "completion_ids": (10 + number,)}
+        plan, answer = (_turn(stage, subject=f"{PATH}::total", **own) for stage in ("planning", "generation"))
+        review = _turn("review", choice_ids=(7, 8, 9), score=score, **own)
+        return (plan, answer) if score is None else (plan, answer, review)
+
+    turns = (*attempt(0, 0.1), *attempt(1, 0.4), *attempt(2, 0.4), *attempt(3, 0.2), *attempt(4, None))
+    for stage, answer in (("planning", (11,)), ("generation", (11,)), ("review", (7, 9))):
+        row = next(iter(REGISTRY[stage].from_trajectory(_trajectory(turns, Outcome.SOLVED), _task())))
+        assert (row.prompt_ids, row.completion_ids) == ((1,), answer), "the first of the best two was graded"
+    (review,) = REGISTRY["review"].from_trajectory(_trajectory(turns, Outcome.FAILED), _task())
+    assert (review.prompt_ids, review.completion) == ((1,), "no"), "nobody graded the others"
+
+
 @pytest.mark.parametrize(("plan", "rows"), [("edit 1", 2), ("edit 1\nline: out = 1\nchange: 1 -> 0", 1)])
 def test_a_repair_teaches_the_first_prompt_only_where_that_shows_the_same_plan(plan: str, rows: int) -> None:
     def turn(attempt: int, shown: str) -> Turn:
