@@ -31,7 +31,7 @@ class BudgetConfig(Section):
 
 
 SEARCHABLE = (
-    *("judged", "planned", "visible_test_files", "repairs", "accept_score", "retry_temperature"),
+    *("judged", "planned", "visible_test_files", "repairs", "samples", "accept_score", "retry_temperature"),
     *(f"temperatures.{stage}" for stage in WRITING),
 )
 """Keys of `agent` that can be searched, beside prompts."""

@@ -37,6 +37,9 @@ class AgentConfig(Section):
     """Test files of the work tree that an attempt is run against at most."""
     repairs: int = Field(1, ge=0)
     """Further attempts after a rejected one."""
+    samples: int = Field(1, ge=1, le=8)
+    """Plans, each with its edits, drawn side by side in the place of one attempt; review chooses among them. What is greedy draws one,
+    then the others at `retry_temperature`."""
     accept_score: float = Field(0.5, ge=0.0, le=1.0)
     """Review scores from here on accept an attempt."""
     retry_temperature: float = Field(0.0, ge=0.0, le=2.0)

@@ -5,10 +5,11 @@ Straight-line on purpose. Each stage is one model call whose turn is kept whethe
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from forge.config import AgentConfig
 from forge.errors import StageError
@@ -46,6 +47,7 @@ class Work(Record):
     turns: tuple[Turn, ...]
     handed_in: Attempt | None
     attempts: int
+    """Times that it tried; each may be several attempts side by side."""
     reason: str = ""
 
 
@@ -75,33 +77,46 @@ class StagedAgent:
         self._model, self._tokenizers, self._models, self._settings, self._check = model, tokenizers, models, settings, check
         self._listen = listen
         self._turns: list[Turn] = []
+        self._box = asyncio.Lock()
 
     async def solve(self, tree: TaskTree) -> Work:
         """The agent's work on the tree's task; raises only what the seams raise."""
         statement = tree.task.statement
         ranked = tree.index.search(statement, self._settings.candidates)
         if not ranked:
-            return Work(turns=tuple(self._turns), handed_in=None, attempts=0, reason=NO_FUNCTIONS)
+            return Work(turns=self._told(), handed_in=None, attempts=0, reason=NO_FUNCTIONS)
         named = await self._analyse(statement, ranked)
         judged = list(dict.fromkeys([*named, *ranked]))[: self._settings.judged]
         symbols = await self._judge(statement, sorted(judged, key=ranked.index))
         best: Attempt | None = None
         rejected: tuple[Hunk, ...] = ()
         reason = ""
-        for number in range(self._settings.repairs + 1):
-            try:
-                attempt = await self._attempt(statement, symbols, tree, rejected, number)
-            except StageError as error:
-                reason = str(error)
-                if self._says_the_same(number + 1):
+        tries = number = 0
+        while tries <= self._settings.repairs:
+            tries += 1
+            numbers = range(number, number + self._side_by_side(number))
+            number = numbers.stop
+            ended = await _all(self._attempted(statement, symbols, tree, rejected, it) for it in numbers)
+            made = [attempt for attempt in ended if isinstance(attempt, Attempt)]
+            if not made:
+                reason = str(ended[0])
+                if self._says_the_same(number):
                     break
                 continue
-            if best is None or attempt.score > best.score:
-                best = attempt
-            if attempt.score >= self._settings.accept_score:
+            best = max(([best] if best else []) + made, key=lambda attempt: attempt.score)
+            if best.score >= self._settings.accept_score:
                 break
-            rejected = (*rejected, *attempt.hunks)
-        return Work(turns=tuple(self._turns), handed_in=best, attempts=number + 1, reason=reason)
+            rejected = (*rejected, *(hunk for attempt in made for hunk in attempt.hunks))
+        return Work(turns=self._told(), handed_in=best, attempts=tries, reason=reason)
+
+    def _side_by_side(self, number: int) -> int:
+        """How many attempts are made at once from this one on: one where all would say the same."""
+        sampled = any(self._temperature(stage, max(1, number)) > 0.0 for stage in ("planning", "generation"))
+        return self._settings.samples if sampled else 1
+
+    def _told(self) -> tuple[Turn, ...]:
+        """All turns, an attempt's after those of the attempt before it, though they were made side by side."""
+        return tuple(sorted(self._turns, key=lambda turn: turn.attempt))
 
     async def _analyse(self, statement: str, ranked: Sequence[Symbol]) -> list[Symbol]:
         """Those of retrieval's candidates that analysis names."""
@@ -125,6 +140,15 @@ class StagedAgent:
         chosen = [symbol for turn, symbol in zip(turns, candidates, strict=True) if (turn.score or 0.0) >= 0.5]
         return tuple(chosen[: self._settings.planned]) or (candidates[0],)
 
+    async def _attempted(
+        self, statement: str, symbols: tuple[Symbol, ...], tree: TaskTree, rejected: tuple[Hunk, ...], number: int
+    ) -> Attempt | StageError:
+        """An attempt, or why an answer of it could not be used."""
+        try:
+            return await self._attempt(statement, symbols, tree, rejected, number)
+        except StageError as error:
+            return error
+
     async def _attempt(
         self, statement: str, symbols: tuple[Symbol, ...], tree: TaskTree, rejected: tuple[Hunk, ...], number: int
     ) -> Attempt:
@@ -138,7 +162,8 @@ class StagedAgent:
             "generation", situation, number, lambda text: self._edits(text, tree.files, planned), [planned[0].key]
         )
         self._keep(answer)
-        checked = await self._check(edits, planned)
+        async with self._box:
+            checked = await self._check(edits, planned)
         situation = Situation(statement=statement, symbols=planned, hunks=hunks, tests=checked.summary)
         verdict = (await self._ask("review", [self._prompt("review", situation)], number, [planned[0].key]))[0]
         self._keep(verdict)
@@ -151,7 +176,7 @@ class StagedAgent:
 
     def _says_the_same(self, attempt: int) -> bool:
         """Whether the stage whose answer could not be used would be asked the same and say the same again."""
-        failed = self._turns[-1].stage
+        failed = self._told()[-1].stage
         asked = ("planning", "generation")[: 1 if failed == "planning" else 2]
         return all(self._temperature(stage, attempt) == 0.0 for stage in asked)
 
@@ -239,6 +264,18 @@ class StagedAgent:
             )
             for place, (prompt, request, sample) in enumerate(zip(prompts, requests, samples, strict=True))
         ]
+
+
+async def _all(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What all of them return; if one raises the others are ended before it goes on."""
+    tasks = [asyncio.ensure_future(it) for it in coroutines]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 def _applied(text: str, files: Mapping[str, str], scopes: Sequence[Symbol]) -> tuple[tuple[FileEdit, ...], tuple[Hunk, ...]]:

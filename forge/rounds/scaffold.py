@@ -24,6 +24,7 @@ SPACE: Mapping[str, optuna.distributions.BaseDistribution] = {
     "planned": optuna.distributions.IntDistribution(1, 4),
     "visible_test_files": optuna.distributions.IntDistribution(0, 4),
     "repairs": optuna.distributions.IntDistribution(0, 6),
+    "samples": optuna.distributions.IntDistribution(1, 4),
     "accept_score": optuna.distributions.FloatDistribution(0.1, 0.9, step=0.1),
     "retry_temperature": optuna.distributions.FloatDistribution(0.0, 1.2, step=0.2),
 } | {f"temperatures.{stage}": optuna.distributions.FloatDistribution(0.0, 1.2, step=0.2) for stage in WRITING}

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from forge.config import AgentConfig, SandboxConfig, load
+from forge.errors import EndpointError
 from forge.fakes.chat_model import FakeChatModel
 from forge.fakes.sandbox import FakeProvider
 from forge.fakes.tokenizer import FakeTokenizer
 from forge.records import STAGES, FileEdit, Limits, Outcome, Task, Trajectory
 from forge.rollouts.rollout import Assignment, Runner
-from forge.seams import SampleRequest
+from forge.seams import Sample, SampleRequest
 from forge.stages import REGISTRY
-from forge.stages.stage import PromptStyle
+from forge.stages.stage import PromptStyle, handed_in
 from jobs.wiring import max_answer_tokens
 from sandboxes.grading import BoxGrader
 
@@ -124,6 +125,50 @@ def test_a_rejected_attempt_is_repaired_with_the_rejected_edit_in_the_prompt(tre
     second = [turn for turn in found.turns if turn.stage == "planning"][1]
     assert "# rejected\nedit 1\nline: out = 1\nchange: 1 -> 2" in second.messages[1].content
     assert "example wrong" in next(turn for turn in found.turns if turn.stage == "review").messages[1].content
+
+
+def test_of_several_samples_the_one_that_review_likes_best_is_handed_in(tree: Path) -> None:
+    script = GOOD | {"generation": [_edit("2"), _edit("0"), "nonsense"], "review": ["no", "yes"]}
+    found = _run(tree, _answers(script), samples=3)
+    assert (found.outcome, found.repairs) == (Outcome.SOLVED, 0)
+    assert [turn.attempt for turn in found.turns] == sorted(turn.attempt for turn in found.turns)
+    plans = [turn for turn in found.turns if turn.stage == "planning"]
+    assert [turn.attempt for turn in plans] == [0, 1, 2] and len({turn.prompt_ids for turn in plans}) == 1
+    assert handed_in(found) == 1
+
+
+def test_rejected_samples_are_all_shown_to_the_next_ones(tree: Path) -> None:
+    script = GOOD | {"generation": [_edit("2"), _edit("3"), _edit("0")], "review": ["no", "no", "yes"]}
+    found = _run(tree, _answers(script), samples=2)
+    assert (found.outcome, found.repairs) == (Outcome.SOLVED, 1)
+    later = next(turn for turn in found.turns if turn.stage == "planning" and turn.attempt == 2)
+    assert "change: 1 -> 2" in later.messages[1].content and "change: 1 -> 3" in later.messages[1].content
+
+
+def test_greedy_rollouts_sample_only_where_retries_are_not_greedy(tree: Path) -> None:
+    model = _answers(GOOD)
+    assert _run(tree, model, samples=4, temperature=0.0).outcome is Outcome.SOLVED
+    assert sum(request.model_id == "generation" for request in model.asked) == 1, "four times the same"
+    model = _answers(GOOD)
+    assert _run(tree, model, samples=4, temperature=0.0, retry_temperature=0.9).outcome is Outcome.SOLVED
+    heats = [request.temperature for request in model.asked if request.model_id == "generation"]
+    assert sorted(heats) == [0.0, 0.9, 0.9, 0.9]
+
+
+def test_when_the_box_is_lost_no_sample_goes_on(tree: Path) -> None:
+    model = _answers(GOOD)
+
+    class Lost(FakeChatModel):
+        async def sample(self, requests: Sequence[SampleRequest]) -> list[Sample]:
+            if requests[0].model_id == "generation" and not lost:
+                lost.append(True)
+                raise EndpointError("gone")
+            return await model.sample(requests)
+
+    lost: list[bool] = []
+    found = _run(tree, Lost(lambda _: ()), samples=4)
+    assert found.outcome is Outcome.SOLVED and found.infra_retries == 1
+    assert [turn.attempt for turn in found.turns if turn.stage == "review"] == [0, 1, 2, 3], "turns of the lost start are not kept"
 
 
 def test_a_wrong_edit_that_review_accepts_is_failed_by_the_grade(tree: Path) -> None:
