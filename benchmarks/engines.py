@@ -69,7 +69,7 @@ def whole(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
 @contextmanager
 def endpoints(threads: int, adapters: dict[str, str], folder: Path) -> Iterator[dict[str, tuple[str, float]]]:
     """The address of each engine's replica, and the seconds until it answered."""
-    ray, app, gguf_of = start_ray(folder), import_module("serve.app"), import_module("jobs.llama_files").gguf_of
+    ray, app, gguf_of = start_ray(folder), import_module("serve.app"), import_module("jobs.serving.llama_files").gguf_of
     port = free_port()
     found = {}
     try:

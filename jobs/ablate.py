@@ -20,9 +20,9 @@ from forge.records import STAGES, RoundReport
 from forge.stages import REGISTRY
 from forge.store.ledger import Ledger
 from forge.store.workspace import MAY_CHANGE, Workspace
-from jobs import preflight
-from jobs.arms import Arms, Rows
-from jobs.tasks.job import carry_out
+from jobs.ablation.arms import Arms, Rows
+from jobs.launching import preflight
+from jobs.launching.job import carry_out
 
 FOLDER = "ablation"
 COLD_START = "cold-start"

@@ -31,12 +31,12 @@ from forge.records import Example
 from forge.store import atomic
 from forge.store.parquet import write_records
 from forge.store.workspace import Workspace
-from jobs import preflight
 from jobs.alignment.rows import heldout_files, mined_folder, rows_in, tasks_of
 from jobs.alignment.worker import AlignerFactory, AlignWorker
 from jobs.evaluation.samples import Kept, stop_if_sick
 from jobs.evaluation.served import Served, served
-from jobs.tasks.job import carry_out
+from jobs.launching import preflight
+from jobs.launching.job import carry_out
 from jobs.wiring import ProviderFactory
 from sandboxes.pick import Choice, pick
 

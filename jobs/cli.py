@@ -22,19 +22,19 @@ from forge.config import ForgeConfig
 from forge.errors import ConfigError, ForgeError
 from forge.observe import logs
 from forge.observe.screen import Screen
-from jobs import preflight
-from jobs.ablate_cli import ablate
+from jobs.ablation.cli import ablate
 from jobs.adapters.cli import app as adapters
 from jobs.adapters.cli import export
-from jobs.align_cli import align
+from jobs.alignment.cli import align
 from jobs.data.cli import app as data
-from jobs.endpoint_cli import keys, serve
-from jobs.evaluate_cli import evaluate
-from jobs.mine_cli import mine
-from jobs.solve_cli import mcp, solve
+from jobs.evaluation.cli import evaluate
+from jobs.launching import preflight
+from jobs.mining.cli import mine
+from jobs.serving.cli import keys, serve
+from jobs.solving.cli import mcp, solve
 from jobs.status.cli import status
 from jobs.tasks.cli import app as tasks
-from jobs.train_cli import train
+from jobs.training.cli import train
 
 app = typer.Typer(
     name="forge",
@@ -99,8 +99,8 @@ def improve(
 
     The same command again goes on where the last one ended.
     """
-    from jobs.local_ray import private_ray, sweep
-    from jobs.submit import overrides_of, run_job
+    from jobs.launching.local_ray import private_ray, sweep
+    from jobs.launching.submit import overrides_of, run_job
 
     logs.set_up("WARNING")
     paths, overrides = split(arguments or [])
@@ -125,7 +125,7 @@ def improve(
 @app.command()
 def doctor(arguments: Arguments = None) -> int:
     """Say what a run of CONFIG needs, what this machine has, and how to get what it lacks."""
-    from jobs import doctor as examination
+    from jobs.launching import doctor as examination
 
     paths, overrides = split(arguments or [])
     findings = examination.examine(configuration.load(paths, overrides))
@@ -200,7 +200,7 @@ def _say_plan(config: ForgeConfig) -> int:
     from forge.rounds.plan import in_words
     from forge.store.ledger import Ledger
     from forge.store.workspace import Workspace
-    from jobs.outlook import outlook
+    from jobs.loop.outlook import outlook
 
     workspace = Workspace(config.workspace_path)
     if not workspace.ledger.exists():

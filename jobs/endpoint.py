@@ -24,14 +24,14 @@ from forge.observe.progress import Progress, to_stream
 from forge.records import AdapterRef, Record
 from forge.store.keys import ApiKey, KeyFile
 from forge.store.workspace import Workspace
-from jobs import preflight
 from jobs.adapters.opened import reading
-from jobs.adopted import with_adopted
-from jobs.canary import check_adapters
-from jobs.llama_files import gguf_of
-from jobs.serving import catalogue_of, loaded
-from jobs.solver import SolverFactory
-from jobs.tasks.job import carry_out
+from jobs.launching import preflight
+from jobs.launching.job import carry_out
+from jobs.serving.canary import check_adapters
+from jobs.serving.catalogue import catalogue_of, loaded
+from jobs.serving.llama_files import gguf_of
+from jobs.solving.adopted import with_adopted
+from jobs.solving.solver import SolverFactory
 from jobs.wiring import ProviderFactory, base_folder, own_key
 from sandboxes.pick import pick
 from serve import app

@@ -20,7 +20,6 @@ from forge.evals.suites.registry import SUITES
 from forge.evals.suites.scores import SuiteResult
 from forge.observe.progress import Progress, to_stream
 from forge.store import atomic
-from jobs import preflight
 from jobs.evaluation import tables
 from jobs.evaluation.bench import EngineBench
 from jobs.evaluation.coding import CodingSuite, model_of, pool_of
@@ -28,8 +27,9 @@ from jobs.evaluation.heldout import HELDOUT, HeldoutSuite
 from jobs.evaluation.rows import check_rows
 from jobs.evaluation.served import Served, served
 from jobs.evaluation.swebench import SWEBENCH, SwebenchSuite
-from jobs.solver import SolverFactory
-from jobs.tasks.job import carry_out
+from jobs.launching import preflight
+from jobs.launching.job import carry_out
+from jobs.solving.solver import SolverFactory
 from jobs.wiring import ProviderFactory, base_folder
 from sandboxes.pick import Choice, pick
 

@@ -17,12 +17,10 @@ from forge.evals.report import write_report
 from forge.observe import logs
 from forge.observe.progress import Progress, to_stream
 from forge.store.workspace import Workspace
-from jobs import preflight
-from jobs.loop import Loop
-from jobs.summary import summarise, table
-
-RAY_COPIES = "working_dir_files"
-"""The folder of a Ray session in which uploaded working directories lie."""
+from jobs.launching import preflight
+from jobs.launching.job import kept
+from jobs.loop.phases import Loop
+from jobs.loop.summary import summarise, table
 
 
 def main(argv: Sequence[str]) -> int:
@@ -66,14 +64,6 @@ def _config(argv: Sequence[str]) -> ForgeConfig:
     if given.repo:
         overrides.append(f"history.repos={[str(Path(r).expanduser().resolve()) for r in given.repo]}")
     return kept(configuration.load(paths, overrides))
-
-
-def kept(config: ForgeConfig) -> ForgeConfig:
-    """The config with a workspace that outlives the job: `ray job submit --working-dir` runs in a copy that Ray deletes."""
-    in_copy = RAY_COPIES in Path.cwd().parts
-    if not in_copy or Path(config.workspace).expanduser().is_absolute():
-        return config
-    return config.model_copy(update={"workspace": f"~/forge/{config.workspace}"})
 
 
 if __name__ == "__main__":

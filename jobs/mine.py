@@ -24,8 +24,8 @@ from forge.observe.progress import PhaseProgress, Progress, to_stream
 from forge.store import atomic
 from forge.store.parquet import stream_records
 from forge.store.workspace import Workspace
-from jobs.repositories import check_mining, repositories
-from jobs.tasks.job import carry_out
+from jobs.launching.job import carry_out
+from jobs.mining.repositories import check_mining, repositories
 from jobs.wiring import teacher_of
 
 UNITS = {"survey": "repositories", "read": "shards read", "compare": "whole set", "finish": "shards finished"}

@@ -25,9 +25,10 @@ from forge.store.parquet import read_records, write_records
 from forge.store.workspace import Workspace
 from forge.training.on_ray import TrainingService, sweep_all
 from forge.training.progress import TrainProgress
-from jobs import preflight, tagged_rows
-from jobs.tasks.job import carry_out
-from jobs.trained import Shown, by_preferences, lack, store, with_average
+from jobs.launching import preflight
+from jobs.launching.job import carry_out
+from jobs.training import tagged_rows
+from jobs.training.trained import Shown, by_preferences, lack, store, with_average
 from jobs.wiring import base_folder, train_job
 
 Row = Example | Preference

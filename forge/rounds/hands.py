@@ -1,4 +1,4 @@
-"""What a round needs done, and by whom it does not matter: on Ray by `jobs/loop.py`, in a made-up world by `forge/rounds/world.py`."""
+"""What a round needs done, and by whom does not matter: on Ray by `jobs/loop/phases.py`, in a made-up world by `forge/rounds/world.py`."""
 
 from __future__ import annotations
 

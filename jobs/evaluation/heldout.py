@@ -17,9 +17,9 @@ from forge.records import Outcome, Task, Trajectory
 from forge.rollouts.on_ray import RolloutPool
 from forge.rollouts.rollout import Assignment
 from forge.store.workspace import Workspace
-from jobs.adopted import with_adopted
 from jobs.evaluation.samples import Kept
 from jobs.evaluation.served import Served
+from jobs.solving.adopted import with_adopted
 from jobs.tasks.sources import read_source
 from jobs.tasks.verifying import fit_for
 from jobs.wiring import ProviderFactory, RunnerFactory, base_folder

@@ -38,7 +38,7 @@ NO_IMAGE = "its image is not here (--pull fetches it)"
 
 
 class Agent(Protocol):
-    """What `jobs.solver.SolvingAgent` is."""
+    """What `jobs.solving.solver.SolvingAgent` is."""
 
     async def solve(self, folder: Path, question: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """Plain values: `patch`, `reason`, `tokens`."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from forge.errors import HistoryError
 from forge.records import Instance
-from jobs.solver import snapshot
+from jobs.solving.solver import snapshot
 
 
 def tree_of(instance: Instance, trees: Path, into: Path) -> Path:

@@ -18,7 +18,7 @@ from forge.store.holder import Holder, holder_of
 from forge.store.ledger import Ledger, Phase
 from forge.store.parquet import read_column
 from forge.store.workspace import Workspace
-from jobs.outlook import outlook_of, past_so_far, tasks_of
+from jobs.loop.outlook import outlook_of, past_so_far, tasks_of
 
 RECENT = 24
 """Rollouts that the rate is taken over."""

@@ -2,7 +2,7 @@
 
     cli.py        the group of commands
     derive.py  inject.py           Ray jobs that make tasks; derive_cli.py and inject_cli.py hold their options and help
-    launch.py  job.py  means.py  defaults.py   how such a job is configured, started, carried out, and what it works with
+    means.py  defaults.py          what such a job works with, how it is configured
     public.py     import, export, verify: their options and help
     sources.py    what a workspace, a file or a folder holds
     importing.py  exporting.py  verifying.py   one command each

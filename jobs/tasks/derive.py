@@ -18,7 +18,7 @@ from forge.config import ForgeConfig
 from forge.observe.progress import Progress, to_stream
 from forge.store.workspace import Workspace
 from forge.tasks.on_ray import TaskCounts, TaskSet, build_tasks
-from jobs.tasks.job import carry_out
+from jobs.launching.job import carry_out
 from jobs.tasks.means import means_of
 from jobs.tasks.telling import tell, waiting
 from jobs.wiring import ProviderFactory, sweep

@@ -37,7 +37,7 @@ def derive(
 
         forge tasks derive ../boltons sandbox.workers=8 tasks.proof_runs=3    # any key that forge config shows
     """
-    from jobs.tasks.launch import launch, resolved
+    from jobs.launching.launch import launch, resolved
 
     keys = {"tasks.heldout_fraction": heldout, "tasks.newest": newest, "tasks.inject": "false"}
     return launch("jobs.tasks.derive", resolved(repos, out, REAL_REPOSITORIES, keys), address)

@@ -16,7 +16,7 @@ from forge.errors import HistoryError
 from forge.observe.progress import Progress, clock, to_stream
 from forge.store.workspace import Workspace
 from forge.tasks.on_ray import ALL, Injected, TaskCounts, inject_tasks
-from jobs.tasks.job import carry_out
+from jobs.launching.job import carry_out
 from jobs.tasks.means import means_of
 from jobs.tasks.telling import tell, waiting
 from jobs.wiring import ProviderFactory, sweep

@@ -56,7 +56,7 @@ def inject(
 
         forge tasks inject ../boltons sandbox.workers=8 inject.per_function=10          # any key that forge config shows
     """
-    from jobs.tasks.launch import launch, resolved
+    from jobs.launching.launch import launch, resolved
 
     ranges = [*_range("bugs", bugs, ("min_bugs", "max_bugs")), *_range("failing", failing, ("min_failing", "max_failing"))]
     options = {"count": count, "distance": distance, **dict(ranges)}

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from forge.config import ForgeConfig, ServeConfig
-from jobs.llama_files import gguf_of
+from jobs.serving.llama_files import gguf_of
 from serve import pick
 from tests.vllm.conftest import ROOT, Served, _free_port
 

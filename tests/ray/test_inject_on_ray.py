@@ -18,8 +18,8 @@ from forge.records import EASIER, Easier, Task
 from forge.store.parquet import read_tasks
 from forge.store.trees import TreeStore
 from forge.tasks.on_ray import ALL, Injected, Means, TaskCounts, easier_tasks, inject_tasks
+from jobs.launching.launch import resolved
 from jobs.tasks import inject as job
-from jobs.tasks.launch import resolved
 from tests.small_repos import practice
 
 INJECT = InjectConfig(count=10, max_failing=0.9)

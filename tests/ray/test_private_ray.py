@@ -17,8 +17,8 @@ from ray.job_submission import JobStatus
 
 from forge.config import RayConfig
 from forge.errors import ForgeError
-from jobs.local_ray import PLACE, PREFIX, PrivateRay, environment, private_ray, sweep
-from jobs.submit import follow, run_job
+from jobs.launching.local_ray import PLACE, PREFIX, PrivateRay, environment, private_ray, sweep
+from jobs.launching.submit import follow, run_job
 
 LOG_AND_SHOW = """
 import sys, time, urllib.request

@@ -21,7 +21,7 @@ from forge.store.ledger import Ledger
 from forge.store.parquet import write_records
 from forge.training.random_base import make_random_base
 from jobs import train
-from jobs.train_plan import show_plan
+from jobs.training.plan import show_plan
 
 
 def text_row(stage: str, number: int, answer: str) -> Example:

@@ -12,7 +12,7 @@ from forge.records import COMBINED, STAGES, AdapterRef, Interval, RoundKind, Rou
 from forge.store.ledger import Ledger
 from forge.store.workspace import Workspace
 from jobs import ablate, cli
-from jobs.serving import base_of
+from jobs.serving.catalogue import base_of
 
 
 def report(number: int, kind: RoundKind, *, promoted: bool = True, evaluated: bool = True) -> RoundReport:

@@ -7,7 +7,7 @@ from pathlib import Path
 from forge.config import ForgeConfig, load
 from forge.records import RoundReport
 from forge.store.ledger import Ledger
-from jobs.adopted import with_adopted
+from jobs.solving.adopted import with_adopted
 
 
 def _config(folder: Path) -> ForgeConfig:

@@ -13,9 +13,10 @@ import pytest
 from forge.config import load
 from forge.errors import EnvironmentLackError, HistoryError
 from forge.fakes.sandbox import FakeProvider
-from jobs import cli, doctor, improve, preflight
-from jobs.local_ray import environment
-from jobs.submit import overrides_of
+from jobs import cli
+from jobs.launching import doctor, job, preflight
+from jobs.launching.local_ray import environment
+from jobs.launching.submit import overrides_of
 from sandboxes import pick
 
 
@@ -176,13 +177,13 @@ def test_strange_code_in_the_weak_sandbox_is_a_lack() -> None:
 
 
 def test_a_job_in_an_uploaded_copy_keeps_its_workspace_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    copy = tmp_path / improve.RAY_COPIES / "package"
+    copy = tmp_path / job.RAY_COPIES / "package"
     copy.mkdir(parents=True)
     quickstart = Path("configs/quickstart.yaml").resolve()
     config = load([quickstart], [])
-    assert improve.kept(config) == config
+    assert job.kept(config) == config
     monkeypatch.chdir(copy)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert improve.kept(config).workspace_path == tmp_path / "home" / "forge" / "workspace" / "quickstart"
+    assert job.kept(config).workspace_path == tmp_path / "home" / "forge" / "workspace" / "quickstart"
     absolute = load([quickstart], [f"workspace={tmp_path / 'mine'}"])
-    assert improve.kept(absolute) == absolute
+    assert job.kept(absolute) == absolute

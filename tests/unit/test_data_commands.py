@@ -15,7 +15,7 @@ from jobs.data.diff import compare
 from jobs.data.rows import rows_of, sampled
 from jobs.data.stats import read_card, sparkline
 from jobs.mine import write_card
-from jobs.repositories import repositories
+from jobs.mining.repositories import repositories
 from tests.mined import EVERY_LICENCE, Mined
 from tests.small_repos import practice
 

@@ -160,18 +160,18 @@ def test_our_own_code_is_imported_at_the_top() -> None:
     # The command line alone imports what a command needs when it is called, so that --help does not load Ray.
     commands = (
         "jobs/cli.py",
-        "jobs/mine_cli.py",
-        "jobs/train_cli.py",
-        "jobs/ablate_cli.py",
-        "jobs/endpoint_cli.py",
-        "jobs/solve_cli.py",
-        "jobs/evaluate_cli.py",
-        "jobs/align_cli.py",
+        "jobs/ablation/cli.py",
+        "jobs/adapters/cli.py",
+        "jobs/alignment/cli.py",
+        "jobs/data/",
+        "jobs/evaluation/cli.py",
         "jobs/evaluation/rows.py",
+        "jobs/mining/cli.py",
+        "jobs/serving/cli.py",
+        "jobs/solving/cli.py",
         "jobs/status/cli.py",
         "jobs/tasks/",
-        "jobs/data/",
-        "jobs/adapters/cli.py",
+        "jobs/training/cli.py",
     )
     ours = [found for found in all_imports() if found.local and room_of(found.module) is not None]
     assert [f"{found.path}:{found.line} {found.module}" for found in ours if not found.path.startswith(commands)] == []
@@ -180,6 +180,14 @@ def test_our_own_code_is_imported_at_the_top() -> None:
 def test_every_package_says_what_it_is_for() -> None:
     packages = [path for path in sources() if path.name == "__init__.py"]
     assert [str(path) for path in packages if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))] == []
+
+
+def test_beside_the_rooms_of_jobs_there_are_only_the_command_the_jobs_and_what_all_of_them_need() -> None:
+    jobs = {"improve", "mine", "train", "align", "evaluate", "ablate", "endpoint"}
+    assert {path.stem for path in (ROOT / "jobs").glob("*.py")} == jobs | {"__init__", "cli", "wiring", "explain", "nano"}
+    rooms = {path.parent.name for path in (ROOT / "jobs").glob("*/__init__.py")}
+    told = ast.get_docstring(ast.parse((ROOT / "jobs/__init__.py").read_text(encoding="utf-8"))) or ""
+    assert {room for room in rooms if f"{room}/ " not in told} == set()
 
 
 def test_modules_and_functions_stay_readable() -> None:

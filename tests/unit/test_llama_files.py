@@ -21,9 +21,9 @@ from forge.export.merged import base_tensors
 from forge.fakes import llama_server as fake
 from forge.records import AdapterRef
 from forge.store.workspace import Workspace
-from jobs import doctor
-from jobs.canary import tolerance_of
-from jobs.llama_files import GgufFiles, gguf_of
+from jobs.launching import doctor
+from jobs.serving.canary import tolerance_of
+from jobs.serving.llama_files import GgufFiles, gguf_of
 from sandboxes import pick
 
 

@@ -14,7 +14,7 @@ from forge.config import ReplicasConfig, ServeConfig, load
 from forge.endpoint import canary
 from forge.errors import ConfigError, EndpointError
 from forge.fakes.engine import FakeServer, StartFake
-from jobs.canary import tolerance_of
+from jobs.serving.canary import tolerance_of
 from serve.engine import engine_argv, engine_env
 from serve.following import take_on
 from serve.front import Front
@@ -144,6 +144,6 @@ def test_weights_that_are_not_quantised_or_of_another_base_are_refused(tmp_path:
 
 
 def test_the_canary_allows_for_4_bits_where_such_weights_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.canary.pick", lambda _: "vllm")  # what is installed here has no seam
+    monkeypatch.setattr("jobs.serving.canary.pick", lambda _: "vllm")  # what is installed here has no seam
     served = ["serve.gpus=1", "bases.main.served_weights=someone/base-awq"]
     assert tolerance_of(load([], served), ref()) == canary.TOLERANCE_AWQ > tolerance_of(load([], served[:1]), ref())

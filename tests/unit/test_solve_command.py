@@ -15,8 +15,8 @@ from rich.console import Console
 from forge.config import AgentConfig, SandboxConfig, ServeConfig
 from forge.errors import ConfigError, EndpointError, HistoryError
 from forge.rollouts.solve import Question, Solver
-from jobs import solve
-from jobs.mcp_server import server_of
+from jobs.solving import solve
+from jobs.solving.mcp_server import server_of
 from serve.answers import Receive, Scope, Send
 from serve.gate import Gate
 from serve.questions import Questions

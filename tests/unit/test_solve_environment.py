@@ -15,7 +15,7 @@ from forge.fakes.sandbox import FakeProvider
 from forge.fakes.tokenizer import FakeTokenizer
 from forge.records import STAGES, CommandResult, Environment, EnvironmentSpec, Limits
 from forge.rollouts.solve import FindSurroundings, Progress, Question, Solution, Solver
-from jobs.surroundings import TreeSurroundings
+from jobs.solving.surroundings import TreeSurroundings
 from tests.unit.test_rollouts import GOOD, RIGHT, TEST, _answers, tree  # noqa: F401  the fixture is one
 
 SPEC = EnvironmentSpec(python="3.11", requirements=("pytest>=3.5",), before="2026-01-02")

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from forge.errors import HistoryError
-from jobs import cli, preflight
-from jobs.tasks.launch import resolved
+from jobs import cli
+from jobs.launching import preflight
+from jobs.launching.launch import resolved
 from tests.small_repos import SmallRepo
 
 

@@ -19,7 +19,7 @@ import openai
 import pytest
 from ray import serve
 
-from jobs.solver import SolverFactory
+from jobs.solving.solver import SolverFactory
 from jobs.wiring import ProviderFactory
 from sandboxes.pick import pick
 from serve import app

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from jobs.solver import SolverFactory
+from jobs.solving.solver import SolverFactory
 from jobs.wiring import ProviderFactory
 from sandboxes.pick import pick
 from serve import app

@@ -54,7 +54,7 @@ def train(
         forge train generation --data workspace/pairs --method dpo training.dpo.beta=0.05
     """
     from forge import config as configuration
-    from jobs.tasks.launch import launch
+    from jobs.launching.launch import launch
 
     words = stages or []
     options = {
@@ -70,7 +70,7 @@ def train(
     if plan:
         from rich.console import Console
 
-        from jobs.train_plan import show_plan
+        from jobs.training.plan import show_plan
 
         show_plan(resolved, Console(highlight=False), None if vram is None else int(vram * 2**30))
         return 0

@@ -30,12 +30,12 @@ from forge.store.workspace import Workspace
 from forge.training.on_ray import TrainingService, losses_at
 from forge.training.progress import TrainProgress
 from forge.training.trial import best, beyond
-from jobs import prepare
-from jobs.context import RunContext
-from jobs.rollouts import RolloutSteps
-from jobs.serving import Serving
-from jobs.summary import hardware
-from jobs.trained import Shown, lack, refuse_leaks, store
+from jobs.loop import prepare
+from jobs.loop.context import RunContext
+from jobs.loop.rollouts import RolloutSteps
+from jobs.loop.serving import Serving
+from jobs.loop.summary import hardware
+from jobs.training.trained import Shown, lack, refuse_leaks, store
 from jobs.wiring import ProviderFactory, sweep, train_job
 
 FURTHER = 3

@@ -53,7 +53,7 @@ def align(
     from forge import config as configuration
     from jobs.align import check
     from jobs.cli import split
-    from jobs.tasks.launch import launch
+    from jobs.launching.launch import launch
 
     paths, given = split(arguments or [])
     options = {

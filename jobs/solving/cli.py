@@ -57,8 +57,8 @@ def solve(
     from rich.console import Console
 
     from forge import config as configuration
-    from jobs import solve as work
     from jobs.cli import split
+    from jobs.solving import solve as work
 
     text = sys.stdin.read() if issue == "-" else issue
     if not text.strip():
@@ -80,8 +80,8 @@ def mcp(endpoint: Url = "http://127.0.0.1:8123") -> int:
 
     In a client's configuration: {"mcpServers": {"forge": {"command": "forge", "args": ["mcp"]}}}
     """
-    from jobs.mcp_server import server_of
-    from jobs.solve import remote
+    from jobs.solving.mcp_server import server_of
+    from jobs.solving.solve import remote
 
     server_of(remote(endpoint.rstrip("/"), os.environ.get(KEY, ""))).run()
     return 0

@@ -1,4 +1,4 @@
-"""A task command: its words become a configuration, which runs as a Ray job, its output shown as it comes."""
+"""A command that works on Ray: its words become a configuration, which runs as a Ray job, its output shown as it comes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from forge.errors import ConfigError
 from forge.mining.clones import is_address
 from forge.observe import logs
 from forge.observe.screen import Screen
-from jobs import preflight
-from jobs.local_ray import private_ray, sweep
-from jobs.submit import overrides_of, run_job
+from jobs.launching import preflight
+from jobs.launching.local_ray import private_ray, sweep
+from jobs.launching.submit import overrides_of, run_job
 
 
 def resolved(arguments: Sequence[str], out: Path, defaults: Sequence[str], options: Mapping[str, object]) -> ForgeConfig:

@@ -8,7 +8,7 @@ from forge.config import ForgeConfig
 from forge.errors import ConfigError
 from forge.mining.clones import is_address, name_of
 from forge.mining.public.bigquery import repositories_of
-from jobs import preflight
+from jobs.launching import preflight
 
 
 def check_mining(config: ForgeConfig, *, local_ray: bool) -> None:

@@ -1,4 +1,4 @@
-"""What every task job does around its work: read its words, check the machine, say in one sentence what went wrong."""
+"""What every job but the loop does around its work: read its words, check the machine, say in one sentence what went wrong."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from forge import config as configuration
 from forge.config import ForgeConfig
 from forge.errors import ForgeError
 from forge.observe import logs
-from jobs import preflight
-from jobs.improve import kept
+from jobs.launching import preflight
+
+RAY_COPIES = "working_dir_files"
+"""The folder of a Ray session in which uploaded working directories lie."""
 
 
 def carry_out(argv: Sequence[str], run: Callable[[ForgeConfig], object], check: preflight.Check = preflight.check_tasks) -> int:
@@ -25,3 +27,11 @@ def carry_out(argv: Sequence[str], run: Callable[[ForgeConfig], object], check: 
         print(f"forge: {error}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def kept(config: ForgeConfig) -> ForgeConfig:
+    """The config with a workspace that outlives the job: `ray job submit --working-dir` runs in a copy that Ray deletes."""
+    in_copy = RAY_COPIES in Path.cwd().parts
+    if not in_copy or Path(config.workspace).expanduser().is_absolute():
+        return config
+    return config.model_copy(update={"workspace": f"~/forge/{config.workspace}"})

@@ -41,7 +41,7 @@ def ablate(
     from forge import config as configuration
     from jobs.ablate import check
     from jobs.cli import split
-    from jobs.tasks.launch import launch
+    from jobs.launching.launch import launch
 
     paths, overrides = split(arguments or [])
     options: dict[str, object] = {"ablation.seeds": seeds, "ablation.match": match, "ablation.round": number}

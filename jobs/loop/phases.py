@@ -25,12 +25,12 @@ from forge.store.parquet import write_records
 from forge.store.workspace import Workspace
 from forge.tasks.on_ray import TaskSet
 from forge.training.on_ray import TrainingService
-from jobs import prepare
 from jobs.alignment.rows import aligned_in, trainable
-from jobs.context import RunContext
-from jobs.rollouts import RolloutSteps
-from jobs.serving import Serving
-from jobs.trained import Shown, by_preferences, lack, refuse_leaks, store, with_average
+from jobs.loop import prepare
+from jobs.loop.context import RunContext
+from jobs.loop.rollouts import RolloutSteps
+from jobs.loop.serving import Serving
+from jobs.training.trained import Shown, by_preferences, lack, refuse_leaks, store, with_average
 from jobs.wiring import ProviderFactory, sweep, train_job
 from sandboxes.grading import verdict_key
 

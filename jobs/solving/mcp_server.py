@@ -8,7 +8,7 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 
 from forge.errors import ForgeError
-from jobs.solve import Ask, put
+from jobs.solving.solve import Ask, put
 
 
 def server_of(ask: Ask) -> MCPServer:

@@ -34,7 +34,7 @@ def serve(arguments: Arguments = None, address: Address = None) -> int:
     from forge import config as configuration
     from jobs.cli import split
     from jobs.endpoint import check
-    from jobs.tasks.launch import launch
+    from jobs.launching.launch import launch
 
     paths, overrides = split(arguments or [])
     return launch("jobs.endpoint", configuration.load(paths, overrides), address, check)

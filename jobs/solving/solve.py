@@ -22,8 +22,8 @@ from rich.text import Text
 from forge.config import ForgeConfig
 from forge.endpoint.client import message_of
 from forge.errors import EndpointError, ForgeError, HistoryError
-from jobs.adopted import with_adopted
-from jobs.solver import SolverFactory, snapshot
+from jobs.solving.adopted import with_adopted
+from jobs.solving.solver import SolverFactory, snapshot
 from jobs.wiring import ProviderFactory, base_folder
 from sandboxes.pick import pick
 

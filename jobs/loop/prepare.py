@@ -18,7 +18,7 @@ from forge.observe.progress import PhaseProgress
 from forge.records import EASIER, Easier, Example, RoundReport, Task
 from forge.store.parquet import read_examples, write_records
 from forge.tasks.on_ray import Means, TaskCounts, TaskSet, build_tasks, easier_tasks
-from jobs.context import RunContext
+from jobs.loop.context import RunContext
 from jobs.tasks.telling import tell, waiting
 from jobs.wiring import EnvironmentFactory, ProviderFactory, make_practice, teacher_of
 

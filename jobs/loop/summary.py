@@ -20,8 +20,8 @@ from forge.records import AdapterRef, Trajectory
 from forge.rounds.names import SETTINGS_ALONE, WEIGHTS_ALONE, choosing
 from forge.rounds.spent import spent_of
 from forge.training.base import weights_sha256
-from jobs.context import RunContext
-from jobs.loop import Loop
+from jobs.loop.context import RunContext
+from jobs.loop.phases import Loop
 
 STAND_IN = (
     "a Qwen3-architecture stand-in of about 1.8 million parameters, trained on generated functions of other families: "

@@ -12,8 +12,8 @@ from forge.endpoint.client import EndpointModel
 from forge.errors import EndpointError
 from forge.records import AdapterRef
 from forge.training.artefact import read_canaries
-from jobs.llama_files import bits_of
-from jobs.serving import base_of
+from jobs.serving.catalogue import base_of
+from jobs.serving.llama_files import bits_of
 from jobs.wiring import base_folder, own_key
 from serve.pick import pick
 

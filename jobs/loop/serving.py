@@ -6,14 +6,12 @@ import threading
 from collections.abc import Collection
 from concurrent.futures import Future
 
-from forge.config import ForgeConfig
 from forge.records import AdapterRef
-from forge.store.adapters import FolderAdapterStore
-from jobs.context import RunContext
-from jobs.llama_files import gguf_of
+from jobs.loop.context import RunContext
+from jobs.serving.catalogue import catalogue_of, loaded
+from jobs.serving.llama_files import gguf_of
 from serve import app
-from serve.app import Catalogue, Endpoint
-from serve.names import Version
+from serve.app import Endpoint
 
 
 class Serving:
@@ -53,30 +51,3 @@ class Serving:
         config, adapters = self._run.config, self._run.adapters
         catalogue = catalogue_of(config, adapters)
         return app.deploy(config, self._run.bases, loaded(config, refs), catalogue, asleep=asleep, gguf=gguf_of(config))
-
-
-def loaded(config: ForgeConfig, refs: Collection[AdapterRef]) -> dict[str, dict[str, str]]:
-    """Adapter folders by exact id, for each base."""
-    by_base: dict[str, dict[str, str]] = {name: {} for name in config.bases}
-    for ref in refs:
-        by_base[base_of(config, ref)][ref.model_id] = ref.path
-    return by_base
-
-
-def catalogue_of(config: ForgeConfig, adapters: FolderAdapterStore) -> Catalogue:
-    """Every version of a store that belongs to one of the configuration's bases."""
-    versions = {
-        ref.model_id: Version(stage=ref.stage, base=base_of(config, ref), path=ref.path, round=ref.round, metrics=ref.metrics)
-        for ref in adapters.list()
-        if ref.base in {base.model for base in config.bases.values()}
-    }
-    promoted = {stage: ref.model_id for stage, ref in adapters.promoted().items() if ref.model_id in versions}
-    return Catalogue(versions=versions, promoted=promoted)
-
-
-def base_of(config: ForgeConfig, ref: AdapterRef) -> str:
-    """The name of the base that an adapter belongs to."""
-    own = config.base_of_adapters().get(ref.stage)
-    if own is not None and config.bases[own].model == ref.base:
-        return own
-    return next(name for name, base in config.bases.items() if base.model == ref.base)

@@ -16,7 +16,7 @@ from forge.errors import HistoryError
 from forge.records import STAGES, Record
 from forge.rollouts.solve import Question, Solver
 from forge.store.cache import Cache
-from jobs.surroundings import surroundings_of
+from jobs.solving.surroundings import surroundings_of
 from jobs.wiring import ProviderFactory, context_tokens, max_answer_tokens
 
 

@@ -10,9 +10,9 @@ from forge.records import AdapterRef, Outcome, Task
 from forge.rollouts.on_ray import RolloutPool
 from forge.rollouts.rollout import Assignment
 from forge.tasks.on_ray import TaskSet
-from jobs.canary import check_adapters
-from jobs.context import RunContext
-from jobs.serving import Serving
+from jobs.loop.context import RunContext
+from jobs.loop.serving import Serving
+from jobs.serving.canary import check_adapters
 from jobs.wiring import ProviderFactory, RunnerFactory, hidden_files, own_key, teacher_of
 
 SICK_SHARE, SICK_MINIMUM = 0.25, 20

@@ -116,7 +116,7 @@ def sweep() -> int:
 
 def environment(inherited: Mapping[str, str]) -> dict[str, str]:
     """The environment of the head: this Python first on the PATH, this checkout importable, byte code written."""
-    root = str(Path(__file__).resolve().parent.parent)
+    root = str(Path(__file__).resolve().parents[2])
     merged = {
         key: value for key, value in inherited.items() if key != "PYTHONDONTWRITEBYTECODE" and not key.startswith("RAY_")
     } | ENVIRONMENT

@@ -48,8 +48,8 @@ def mine(
 
         forge mine ../mine --own teacher.model=gpt-5-mini mining.enrich.judge=true
     """
-    from jobs.repositories import check_mining
-    from jobs.tasks.launch import launch, resolved
+    from jobs.launching.launch import launch, resolved
+    from jobs.mining.repositories import check_mining
 
     if bigquery:
         from forge.mining.public.bigquery import Wanted, repositories_sql

@@ -20,7 +20,7 @@ from rich.text import Text
 import forge
 from forge.config import ForgeConfig
 from forge.errors import ForgeError
-from jobs import preflight
+from jobs.launching import preflight
 from sandboxes import pick
 from serve import pick as engine
 

@@ -228,4 +228,4 @@ def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def checkout() -> Path:
     """The folder that `forge`, `jobs`, `serve` and `sandboxes` lie in."""
-    return Path(__file__).resolve().parent.parent
+    return Path(__file__).resolve().parents[2]

@@ -19,7 +19,7 @@ from forge.errors import EnvironmentLackError
 from forge.records import Example
 from forge.seams import TrainJob
 from forge.training.plan import GIB, Shape, disk_bytes, flops, largest_micro, memory_bytes, shape_of
-from jobs import preflight
+from jobs.launching import preflight
 from jobs.train import Row, most_demanding, planned_job, rows_of
 from jobs.wiring import base_folder
 

@@ -80,7 +80,7 @@ def evaluate(
     from forge import config as configuration
     from jobs.cli import split
     from jobs.evaluate import check
-    from jobs.tasks.launch import launch
+    from jobs.launching.launch import launch
 
     paths, given = split(arguments or [])
     options = {
