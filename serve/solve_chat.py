@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from http import HTTPStatus
@@ -15,10 +16,16 @@ from serve.answers import RefusalError
 from serve.questions import Call, Questions
 
 MODEL = "forge-agent"
+HEADING = re.compile(r"(repository|environment):(.*)(?:\n|\Z)", re.IGNORECASE)
+VALUES = {"environment": ("none", "auto")}
+"""Headings with other values are the issue's own: many a report names its environment first."""
 
 
 async def chat(questions: Questions, request: Request) -> Response:
-    """The last message of the user is the issue; its first line may be `repository: ADDRESS`."""
+    """The last message of the user is the issue; `repository: ADDRESS` and `environment: auto` may stand before it, a line each.
+
+    Both may be fields of the body instead.
+    """
     try:
         body = await request.json()
         call = _call_of(body)
@@ -38,11 +45,13 @@ async def chat(questions: Questions, request: Request) -> Response:
 def _call_of(body: dict[str, Any]) -> Call:
     said = next(message["content"] for message in reversed(body["messages"]) if message["role"] == "user")
     text = said if isinstance(said, str) else "\n".join(part["text"] for part in said if part["type"] == "text")
-    first, _, rest = text.partition("\n")
-    repository = str(body.get("repository", ""))
-    if not repository and first.lower().startswith("repository:"):
-        repository, text = first.partition(":")[2].strip(), rest
-    return Call(issue=text.strip(), repository=repository, archive=str(body.get("archive", "")), samples=int(body.get("n") or 1))
+    given = {name: str(body[name]) for name in ("repository", "environment", "archive") if body.get(name)}
+    while (line := HEADING.match(text)) and (name := line[1].lower()) not in given:
+        value = line[2].strip()
+        if value not in VALUES.get(name, (value,)):
+            break
+        given[name], text = value, text[line.end() :]
+    return Call.model_validate({"issue": text.strip(), "samples": int(body.get("n") or 1), **given})
 
 
 async def _chunks(questions: Questions, name: str, head: dict[str, Any]) -> AsyncIterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
@@ -13,19 +14,21 @@ from jobs.solving.solve import Ask, put
 
 def server_of(ask: Ask) -> MCPServer:
     """An MCP server with one tool, `solve`, that asks by `ask`."""
-    server = MCPServer(
-        "forge", instructions="Ask forge's agent to solve an issue in a Python repository on this machine; it answers with a diff."
-    )
+    server = MCPServer("forge", instructions="Ask forge's agent to solve an issue in a repository on this machine; it answers with a diff.")
 
     @server.tool()
-    async def solve(repository: str, issue: str, context: Context, samples: int = 1, apply: bool = False) -> str:
+    async def solve(
+        repository: str, issue: str, context: Context, samples: int = 1, apply: bool = False, environment: Literal["none", "auto"] = "none"
+    ) -> str:
         """A unified diff that solves `issue` in the git work tree at the absolute path `repository`, and how sure review is of it.
 
-        `samples` answers are tried and the best is taken; `apply` puts the diff into the work tree.
+        `samples` answers are tried and the best is taken; `apply` puts the diff into the work tree. With `environment` auto the
+        repository's tests run under a Python with the packages that it asks for, which the endpoint must allow.
         """
         repo, said = Path(repository), 0
+        question = {"issue": issue, "samples": max(1, min(16, samples)), "seconds": 300.0, "test": "", "environment": environment}
         try:
-            async for event in ask(repo, {"issue": issue, "samples": max(1, min(16, samples)), "seconds": 300.0, "test": ""}):
+            async for event in ask(repo, question):
                 if event["kind"] == "done":
                     return _told(repo, dict(event), apply=apply)
                 said += 1

@@ -327,3 +327,34 @@ def test_an_environment_is_built_only_where_the_configuration_allows_it(tmp_path
 
     run(tmp_path / "closed", ask)
     run(tmp_path / "open", ask, environments=True)
+
+
+def test_a_chat_asks_for_an_environment_as_a_question_does(tmp_path: Path) -> None:
+    async def ask(setting: Setting) -> None:
+        async def say(text: str, **fields: str) -> httpx.Response:
+            body = {"messages": [{"role": "user", "content": text}], "archive": ARCHIVE, **fields}
+            return await setting.client.post("/v1/chat/completions", json=body)
+
+        if not setting.config.environments:
+            refused = await say("Environment: auto\nit is wrong")
+            assert refused.status_code == 400 and "serve.environments=true" in refused.text and not setting.agent.asked
+            return
+        answers = [await say("Environment: auto\nit is wrong"), await say("it is wrong", environment="auto"), await say("it is wrong")]
+        assert {answer.status_code for answer in answers} == {200}
+        assert [asked["environment"] for asked in setting.agent.asked] == ["auto", "auto", "none"]
+        assert {asked["statement"] for asked in setting.agent.asked} == {"it is wrong"}
+        assert (await say("x", environment="mine")).status_code == 400
+
+    run(tmp_path / "closed", ask)
+    run(tmp_path / "open", ask, environments=True)
+
+
+def test_an_issue_that_names_its_environment_keeps_that_line(tmp_path: Path) -> None:
+    issue = "Environment: Python 3.11 on Linux\nrepository: none of yours\nit is wrong"
+
+    async def ask(setting: Setting) -> None:
+        body = {"messages": [{"role": "user", "content": issue}], "archive": ARCHIVE}
+        assert (await setting.client.post("/v1/chat/completions", json=body)).status_code == 200
+        assert setting.agent.asked[0]["statement"] == issue
+
+    run(tmp_path, ask)

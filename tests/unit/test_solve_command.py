@@ -138,6 +138,8 @@ def test_mcp_clients_have_the_agent_as_a_tool(url: str, repo: Path) -> None:
             assert {"repository", "issue"} <= set(tool.input_schema["required"]) and "context" not in tool.input_schema["properties"]
             answer = await client.call_tool("solve", {"repository": str(repo), "issue": "add subtracts", "apply": True})
             assert "+    return a + b" in answer.content[0].text and "review: 75%" in answer.content[0].text  # type: ignore[union-attr]
+            closed = await client.call_tool("solve", {"repository": str(repo), "issue": "add subtracts", "environment": "auto"})
+            assert "no patch" in closed.content[0].text and "serve.environments=true" in closed.content[0].text  # type: ignore[union-attr]
             nothing = await client.call_tool("solve", {"repository": str(repo.parent), "issue": "x"})
             assert "no patch" in nothing.content[0].text  # type: ignore[union-attr]
 
