@@ -18,6 +18,7 @@ from forge.rollouts.checks import CheckResult
 from forge.rollouts.tree import TaskTree
 from forge.seams import ChatModel, ChatTokenizer, FindEnvironment, SandboxProvider, own_python
 from forge.stages import REGISTRY
+from forge.stages.source.languages import language_of
 from forge.store.cache import Cache
 
 
@@ -109,7 +110,7 @@ class Solver:
         """
         began, command = time.monotonic(), _words(question.test)
         tree = await asyncio.to_thread(TaskTree, folder, _task(folder.name, question.statement), kept=False, cache=self._cache)
-        listen(Progress(kind="note", text=f"{len(tree.index):,} functions in {len(tree.files):,} Python files"))
+        listen(Progress(kind="note", text=_size(tree)))
         environments = await self._environments(folder, question, listen)
         found: list[Answer] = []
         reasons: list[str] = []
@@ -223,6 +224,12 @@ def described(turn: Turn) -> str:
         lines = len(turn.text.splitlines())
         return f"{turn.subject}, {lines} line{'s' * (lines != 1)} written"
     return ", ".join(turn.subject.splitlines()) or " ".join(turn.text.split())[:120]
+
+
+def _size(tree: TaskTree) -> str:
+    languages = sorted({language for path in tree.files if (language := language_of(path))})
+    files = f"{len(tree.files):,} file{'s' * (len(tree.files) != 1)}"
+    return f"{len(tree.index):,} function{'s' * (len(tree.index) != 1)} in {files}{' of ' * bool(languages)}{', '.join(languages)}"
 
 
 def _surrounding(environment: Environment) -> str:

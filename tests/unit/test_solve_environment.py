@@ -51,6 +51,15 @@ def test_visible_tests_and_the_command_run_in_the_environment_that_the_tree_asks
     assert "tests run under Python 3.11 with 2 packages; no wheel for odd" in told
 
 
+def test_what_is_read_is_told_in_the_languages_that_it_is_written_in(tree: Path) -> None:  # noqa: F811
+    _, told = _solved(tree, FakeProvider(programs=_ran), None)
+    assert told[0] == "2 functions in 3 files of python"
+    for file in tree.rglob("*.py"):
+        file.unlink()
+    (tree / "sum.go").write_text("package shop\n\nfunc Sum(a, b int) int {\n\treturn a - b\n}\n")
+    assert _solved(tree, FakeProvider(programs=_ran), None)[1][0] == "1 function in 1 file of go"
+
+
 def test_nobody_gets_an_environment_unasked(tree: Path) -> None:  # noqa: F811
     provider = FakeProvider(programs=_ran)
     _solved(tree, provider, _found)

@@ -81,7 +81,7 @@ def test_the_agent_is_among_the_models_and_answers_chats(agent: str, served: Ser
     assert "```diff" in text or text.startswith("No patch:")
     pieces = client.chat.completions.create(model="forge-agent", messages=messages, stream=True)
     streamed = "".join(piece.choices[0].delta.content or "" for piece in pieces)
-    assert streamed.startswith("note: 2 functions in 1 Python files\nanalysis:")
+    assert streamed.startswith("note: 2 functions in 1 file of python\nanalysis:")
 
 
 def test_a_killed_replica_is_followed_by_one_that_takes_the_question_up(agent: str) -> None:
