@@ -17,6 +17,7 @@ from typing import Any
 
 import ray
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve.config import HTTPOptions
 from ray.serve.schema import ApplicationStatus
 
@@ -224,11 +225,15 @@ def _start_serve(config: ForgeConfig) -> None:
     """Serve with its HTTP proxy at the configured address, unless it runs already."""
     if not serve.status().proxies:
         _require_free_port(config.serve.host, config.serve.port)
-    serve.start(
-        proxy_location="HeadOnly",
-        http_options=HTTPOptions(host=config.serve.host, port=config.serve.port),
-        controller_options={"runtime_env": {"env_vars": cluster_env()}},
-    )
+    try:
+        serve.start(
+            proxy_location="HeadOnly",
+            http_options=HTTPOptions(host=config.serve.host, port=config.serve.port),
+            controller_options={"runtime_env": {"env_vars": cluster_env()}},
+        )
+    except (RayError, TimeoutError) as error:  # Ray ends a proxy that is not ready within a minute
+        said = str(error).splitlines()[0]
+        raise EndpointError(f"Ray Serve's proxy did not start: {said}; the machine may be too busy, so try again") from error
 
 
 def _require_free_port(host: str, port: int) -> None:
