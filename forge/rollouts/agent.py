@@ -203,10 +203,9 @@ class StagedAgent:
         return turn, self._parsed(turn, parse)
 
     def _edits(self, text: str, files: Mapping[str, str], scopes: Sequence[Symbol]) -> tuple[tuple[FileEdit, ...], tuple[Hunk, ...]]:
-        """See `_applied`. Where answers are mended, an edit that breaks a file's syntax is one to mend; else what runs it says so."""
+        """See `_applied`. What breaks a file's syntax is refused where answers are mended, and where nothing runs it: only Python is."""
         edits, hunks = _applied(text, files, scopes)
-        if self._settings.mend:
-            refuse_broken(edits, files)
+        refuse_broken([edit for edit in edits if self._settings.mend or not edit.path.endswith(".py")], files)
         return edits, hunks
 
     def _parsed(self, turn: Turn, parse: Callable[[str], T]) -> T:

@@ -43,7 +43,8 @@ def solve(ask: Ask, repo: Path, question: Question, console: Console, *, apply: 
     console.print(Syntax(result["patch"].rstrip("\n"), "diff", theme="ansi_dark", background_color="default", word_wrap=False))
     console.print(_about(result))
     if tested := result.get("tested"):
-        console.print(f"{question['test']}: exit code {tested['exit_code']}", style="green" if tested["exit_code"] == 0 else "red")
+        said = f"stopped at its limit ({tested['breach']})" if tested.get("breach") else f"exit code {tested['exit_code']}"
+        console.print(f"{question['test']}: {said}", style="green" if tested["exit_code"] == 0 else "red")
         console.print((tested["stdout"] + tested["stderr"])[-2000:].rstrip(), markup=False, highlight=False)
     if apply:
         put(repo, result["patch"])
@@ -148,7 +149,8 @@ async def _shown(events: AsyncGenerator[Event, None], console: Console, *, many:
 
 def _line(event: Event, *, many: bool) -> Text:
     stage = event.get("stage") or event["kind"]
-    number = f"#{event.get('sample', 0) + 1} " if many else ""
+    # What is said of the tree and of the test is of no answer's.
+    number = (f"#{event.get('sample', 0) + 1} " if event["kind"] in ("stage", "answer") else "   ") if many else ""
     line = Text(f"  {number}{stage:<11}", style=COLOURS.get(stage, "dim"))
     line.append(f" {event['text']}", style="default")
     if event.get("seconds"):

@@ -184,7 +184,8 @@ def test_a_commit_that_cannot_teach_is_dropped_with_the_reason(before: str, afte
     assert not isinstance(found, Change) and found.reason == reason
 
 
-def test_the_agent_changes_a_tree_without_python(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("line", "reason"), [("sum := 0", ""), ("sum := (", "cart/cart.go does not parse after the edit: syntax error")])
+def test_the_agent_changes_a_tree_without_python_and_refuses_what_nobody_could_compile(tmp_path: Path, line: str, reason: str) -> None:
     for path, text in {"cart/cart.go": GO, "cart/cart_test.go": "package cart\n\nfunc TestTotal() {}\n", "vendor/x.go": GO}.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text(text)
@@ -192,7 +193,7 @@ def test_the_agent_changes_a_tree_without_python(tmp_path: Path) -> None:
     answers = {
         "analysis": "1",
         "planning": "edit 1\nline: sum := 1\nchange: 1 -> 0",
-        "generation": "1\n<<<<<<< SEARCH\n\tsum := 1\n=======\n\tsum := 0\n>>>>>>> REPLACE",
+        "generation": f"1\n<<<<<<< SEARCH\n\tsum := 1\n=======\n\t{line}\n>>>>>>> REPLACE",
     }
 
     def answer(request: SampleRequest) -> tuple[int, ...]:
@@ -212,6 +213,9 @@ def test_the_agent_changes_a_tree_without_python(tmp_path: Path) -> None:
     models = Models(ids={stage: stage for stage in STAGES}, max_answer_tokens=dict.fromkeys(STAGES, 500), temperature=0.0, seed=0)
     agent = StagedAgent(FakeChatModel(answer), dict.fromkeys(STAGES, tokens), models, AgentConfig(prompt_style="brief"), check)
     work = asyncio.run(agent.solve(tree))
+    if reason:
+        assert work.handed_in is None and work.reason.startswith(reason)
+        return
     assert work.handed_in is not None, work.reason
     assert "-\tsum := 1\n+\tsum := 0\n" in tree.patch(work.handed_in.edits)
     assert len(tree.index) == 3 and "vendor/x.go" not in tree.files and tree.tests_of(["cart/cart.go"], 9) == []

@@ -39,11 +39,14 @@ class Repairs:
 
     async def solve(self, folder: Path, question: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         assert (folder / folder.name).exists() is False and (folder / "calc.py").read_text() == OLD
+        tell({"kind": "note", "text": "1 function in 1 file of python", "sample": 0})
         tell({"kind": "stage", "stage": "analysis", "text": "calc.py::add", "sample": 0, "seconds": 0.5})
         if question["statement"] == "hopeless":
             return {"status": "unanswered", "patch": "", "reason": "the plan has no 'edit' step"}
         patch = PATCH
         tested = {"exit_code": 1, "stdout": "1 failed", "stderr": ""} if question["test"] else None
+        if question["test"] == "sleep 99":
+            tested = {"exit_code": 137, "stdout": "", "stderr": "", "breach": "time"}
         return {"status": "answered", "patch": patch, "score": 0.75, "answers": [{}, {}], "tested": tested, "tokens": 12, "seconds": 1.0}
 
     async def close(self) -> None:
@@ -94,8 +97,19 @@ def test_stages_are_shown_then_the_diff_and_the_patch_is_applied_when_asked(url:
     assert "+    return a + b" in told and "review 75%, best of 2 different answers; 1.0 s, 12 tokens" in told
     assert "pytest -q: exit code 1" in told and "1 failed" in told
     assert (repo / "calc.py").read_text() == OLD
+    assert solve.solve(solve.remote(url, ""), repo, question(test="sleep 99"), console, apply=False) == 0
+    assert "sleep 99: stopped at its limit (time)" in console.export_text()
     assert solve.solve(solve.remote(url, ""), repo, question(), Console(record=True, width=100), apply=True) == 0
     assert (repo / "calc.py").read_text() == NEW
+
+
+def test_of_many_answers_each_line_says_whose_it_is_and_notes_are_nobody_s(url: str, repo: Path) -> None:
+    console = Console(record=True, width=100)
+    assert solve.solve(solve.remote(url, ""), repo, question(samples=2), console, apply=False) == 0
+    assert console.export_text().splitlines()[:2] == [
+        "     note        1 function in 1 file of python",
+        "  #1 analysis    calc.py::add   0.5 s",
+    ]
 
 
 def test_no_patch_is_exit_code_1_with_the_reason(url: str, repo: Path) -> None:
