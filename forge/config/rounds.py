@@ -46,7 +46,7 @@ class ScaffoldConfig(Section):
     """Training tasks that each of them is tried on."""
     every: int = Field(2, ge=1)
     """Training rounds between two of them."""
-    search: tuple[str, ...] = ("judged", "planned", "visible_test_files", "repairs", "accept_score", "retry_temperature")
+    search: tuple[str, ...] = ("judged", "planned", "visible_test_files", "repairs", "samples", "accept_score", "retry_temperature")
     """Keys of `agent` that are searched, of those: the ones named here, and `temperatures.` with a stage that writes."""
     prompts: dict[str, tuple[PromptFile, ...]] = {}
     """By stage: files of instructions to try beside what instructs it now, such as `configs/prompts/planning-cause-first.txt`."""

@@ -23,7 +23,7 @@ SEARCHING = ScaffoldConfig.model_validate(
 
 def test_what_is_searched_is_what_is_listed_and_by_default_what_always_was() -> None:
     assert set(SPACE) == set(SEARCHABLE)
-    usual = ["judged", "planned", "visible_test_files", "repairs", "accept_score", "retry_temperature"]
+    usual = ["judged", "planned", "visible_test_files", "repairs", "samples", "accept_score", "retry_temperature"]
     assert list(space_of(AGENT, ScaffoldConfig())) == usual
     assert list(space_of(AGENT, SEARCHING)) == ["repairs", "temperatures.planning", "prompts.planning", "prompts.review"]
     writing = [name for name, stage in REGISTRY.items() if not stage.judgement]
