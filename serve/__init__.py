@@ -8,7 +8,7 @@ the OpenAI protocol (`/v1/...`) and forge's token-exact one (`/forge/sample`), w
     front.py      what stands before the engine: names.py which model is meant, gate.py and limits.py who may ask and how much,
                   elsewhere.py another base's model; counted.py and token_counts.py what grafana.json shows
     engine.py     how vLLM is started, quantised.py from which weights; vllm_server.py, inline_engine.py it in a replica's process,
-                  cpu_worker.py its LoRA on CPUs
+                  cpu_worker.py and lora_rows.py its LoRA on CPUs
     llama/        the same through llama.cpp, behind seam.py; pick.py which of the two a machine has
     solve_app.py  the agent over HTTP, solve_chat.py as a chat model: questions.py, solves.py what was asked and said, checkouts.py trees
 

@@ -47,7 +47,7 @@ LAYERS = {
 HOMES = {
     "ray": ("serve/", "jobs/", "/on_ray.py"),
     # The two modules of serve that extend vLLM inside its own engine process handle its tensors: decision 0002.
-    "torch": ("forge/training/", "forge/nano/", "serve/cpu_worker.py", "serve/inline_engine.py"),
+    "torch": ("forge/training/", "forge/nano/", "serve/cpu_worker.py", "serve/lora_rows.py", "serve/inline_engine.py"),
     "trl": ("forge/training/", "forge/nano/"),
     "peft": ("forge/training/", "forge/nano/"),
     "unsloth": ("forge/training/", "forge/nano/"),

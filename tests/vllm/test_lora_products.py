@@ -49,12 +49,13 @@ def add(lora: cpu_worker.PackedLora, ids: list[int], layout: list[int | None], x
     return y
 
 
-@pytest.mark.parametrize("in_vain", [0, 10**9], ids=["sorted", "masked"])
+@pytest.mark.parametrize(("masked", "padded"), [(0, -1), (0, 10**9), (10**9, 0)], ids=["sorted", "padded", "masked"])
 @pytest.mark.parametrize("ids", [
-    [13] * 5, [11, 11, 13, 13, 14], [14, 11, 13, 11, 14], [0, 11, 0, 13, 0], [0, 0, 0], [11, 0, 0], [13],
+    [13] * 5, [11, 11, 13, 13, 14], [14, 11, 13, 11, 14], [0, 11, 0, 13, 0], [0, 0, 0], [11, 0, 0], [13], [14, 13, 14, 0, 14],
 ], ids=str)  # fmt: skip
-def test_each_row_meets_its_own_adapter_alone(ids: list[int], in_vain: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu_worker, "IN_VAIN", in_vain)
+def test_each_row_meets_its_own_adapter_alone(ids: list[int], masked: int, padded: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu_worker, "MASKED", masked)
+    monkeypatch.setattr(cpu_worker, "PADDED", padded)
     chance = torch.Generator().manual_seed(0)
     a, b = weights(chance)
     x = torch.randn(len(ids), SIZE, generator=chance)
@@ -76,3 +77,15 @@ def test_an_adapter_that_is_written_into_a_slot_is_packed_anew() -> None:
     after = add(made, [11, 13], LAYOUT, x, a, b)
     torch.testing.assert_close(after, wanted(x, [11, 13], a, b), rtol=1e-4, atol=1e-4)
     assert not torch.allclose(before[0], after[0]) and torch.allclose(before[1], after[1], atol=1e-4)
+
+
+@pytest.mark.parametrize("padded", [-1, 10**12], ids=["sorted", "padded"])
+def test_many_rows_in_any_order_meet_their_own_adapters_step_after_step(padded: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory of large products is used again by the next."""
+    monkeypatch.setattr(cpu_worker, "PADDED", padded)
+    chance = torch.Generator().manual_seed(0)
+    (a, b), made = weights(chance), cpu_worker.PackedLora(4096, 4096, "cpu", max_loras=SLOTS)
+    for known in ([11, 13, 14], [0, 13, 14], [14, 14, 14, 11]):
+        ids = [known[int(one)] for one in torch.randint(len(known), (2500,), generator=chance)]
+        x = torch.randn(len(ids), SIZE, generator=chance)
+        torch.testing.assert_close(add(made, ids, LAYOUT, x, a, b), wanted(x, ids, a, b), rtol=1e-4, atol=1e-4)
