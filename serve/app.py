@@ -30,7 +30,7 @@ from serve.llama.material import Material
 from serve.llama.server import StartLlama
 from serve.names import Names, Version
 from serve.pick import Engine, pick
-from serve.quantised import method_of
+from serve.quantised import method_of, require_kernel
 from serve.questions import Agent
 from serve.replica import Replica
 from serve.scaling import scaling
@@ -181,7 +181,9 @@ def _start(config: ForgeConfig, name: str, model: Path | str, share: float, gguf
     if engine == "vllm":
         served = config.bases[name].served_weights
         if served:
-            method_of(served, model)
+            method = method_of(served, model)
+            if config.serve.gpus <= 0:
+                require_kernel(method)
         return StartVLLM(tuple(engine_argv(name, model, config.bases[name], config.serve, share))), engine_env(
             config.serve, served or model
         )

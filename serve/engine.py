@@ -69,8 +69,8 @@ def _cpu_argv(base: BaseModelConfig, serve: ServeConfig) -> list[str]:
     have no offset, gpu_model_runner._bookkeeping_sync of vLLM 0.32)."""
     return [
         *("--distributed-executor-backend", "uni", "--worker-cls", "serve.cpu_worker.PackedCPUWorker"),
-        *("--dtype", "float32", "--enforce-eager", "--block-size", str(BLOCK_TOKENS)),
-        *("--kv-cache-memory-bytes", str(serve.kv_cache_bytes)),
+        *("--dtype", "auto" if base.served_weights else "float32"),  # the kernels of quantised weights know 16 bits alone
+        *("--enforce-eager", "--block-size", str(BLOCK_TOKENS), "--kv-cache-memory-bytes", str(serve.kv_cache_bytes)),
         *("--no-enable-chunked-prefill", "--max-num-batched-tokens", str(max(1024, base.max_model_tokens, serve.max_sequences))),
     ]
 

@@ -23,8 +23,8 @@ class BaseModelConfig(Section):
     max_model_tokens: int = Field(1024, ge=128)
     """Context length, in tokens, of training and serving."""
     served_weights: str = ""
-    """Folder or hub id of the same base quantised for inference, with AWQ say, which vLLM serves from on a card. Training, tokenizer and
-    chat template stay with `model`, and so do the adapters."""
+    """Folder or hub id of the same base quantised for inference, with AWQ say, which vLLM serves from: on a card, or on CPUs that have
+    AVX-512. Training, tokenizer and chat template stay with `model`, and so do the adapters."""
     serve_share: float | None = Field(None, gt=0.0, le=1.0)
     """Share of `serve.gpus` and of the card's memory that its engine has; an equal one when not given."""
 

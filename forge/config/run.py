@@ -168,10 +168,9 @@ class ForgeConfig(Section):
                 f"some of tasks.train={self.tasks.train} unused; raise the one or lower the other"
             )
         for name, base in self.bases.items():
-            if base.served_weights and (self.serve.gpus <= 0 or self.serve.engine == "llama"):
+            if base.served_weights and self.serve.engine == "llama":
                 raise ValueError(
-                    f"bases.{name}.served_weights is for vLLM on a card: set serve.gpus and not serve.engine=llama, or leave it out; "
-                    "llama.cpp has serve.gguf_weights"
+                    f"bases.{name}.served_weights is for vLLM, not for serve.engine=llama, which has serve.gguf_weights; leave out one"
                 )
         if self.serve.replicas.several and self.serve.gpus > 0 and self.training.gpus > 0 and self.serve.gpus + self.training.gpus <= 1:
             raise ValueError(

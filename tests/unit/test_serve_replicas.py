@@ -12,14 +12,14 @@ import pytest
 
 from forge.config import ReplicasConfig, ServeConfig, load
 from forge.endpoint import canary
-from forge.errors import ConfigError, EndpointError
+from forge.errors import ConfigError, EndpointError, EnvironmentLackError
 from forge.fakes.engine import FakeServer, StartFake
 from jobs.serving.canary import tolerance_of
 from serve.engine import engine_argv, engine_env
 from serve.following import take_on
 from serve.front import Front
 from serve.names import Names, Version
-from serve.quantised import method_of
+from serve.quantised import method_of, require_kernel
 from serve.scaling import scaling
 from tests.unit.test_llama_files import ref
 
@@ -139,8 +139,25 @@ def test_weights_that_are_not_quantised_or_of_another_base_are_refused(tmp_path:
         method_of(str(own), own)
     with pytest.raises(ConfigError, match=r"is another base than .*own: hidden_size is 16, not 8"):
         method_of(str(other), own)
-    with pytest.raises(ConfigError, match=r"served_weights is for vLLM on a card.*llama.cpp has serve.gguf_weights"):
-        load([], [f"bases.main.served_weights={other}"])
+    with pytest.raises(ConfigError, match=r"served_weights is for vLLM, not for serve.engine=llama, which has serve.gguf_weights"):
+        load([], [f"bases.main.served_weights={other}", "serve.engine=llama"])
+
+
+def test_weights_of_4_bits_on_a_cpu_without_their_kernel_are_refused_before_an_engine_starts(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_text("flags\t\t: fpu avx2 avx512f\n")
+    new.write_text("model name\t: x\nflags\t\t: fpu avx512f avx512dq avx512bw avx512vl\n")
+    with pytest.raises(EnvironmentLackError, match="reads awq weights on CPUs with AVX-512 alone, and this one has no avx512dq, avx512bw"):
+        require_kernel("awq", old)
+    for method, cpuinfo in (("awq", new), ("awq", tmp_path / "none"), ("", old)):
+        require_kernel(method, cpuinfo)
+
+
+def test_without_a_card_quantised_weights_are_served_in_their_own_16_bits_and_others_in_float32(tmp_path: Path) -> None:
+    base = load([], [f"bases.main.served_weights={tmp_path}"]).bases["main"]
+    assert dict(pairwise(engine_argv("main", tmp_path, base, ServeConfig())))["--dtype"] == "auto"
+    plain = base.model_copy(update={"served_weights": ""})
+    assert dict(pairwise(engine_argv("main", tmp_path, plain, ServeConfig())))["--dtype"] == "float32"
 
 
 def test_the_canary_allows_for_4_bits_where_such_weights_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
