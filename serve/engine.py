@@ -53,9 +53,11 @@ def engine_env(serve: ServeConfig, model: Path | str) -> dict[str, str]:
 def cluster_env(inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Environment for `ray start --head`: what Ray's and Serve's own processes read once, before any job.
 
-    Without it everything works, slower: workers run at nice 15, and Serve hands each request to a second thread.
+    Without it everything works, slower: workers run at nice 15, Serve hands each request to a second thread, and its proxy asks no
+    replica of another machine while one of its own takes requests.
     """
     wanted = {"RAY_worker_niceness": "0", "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0", "RAY_AUTH_MODE": "disabled"}
+    wanted |= {"RAY_SERVE_PROXY_PREFER_LOCAL_NODE_ROUTING": "0", "RAY_SERVE_PROXY_PREFER_LOCAL_AZ_ROUTING": "0"}
     return {key: inherited.get(key, value) for key, value in wanted.items()}
 
 

@@ -8,7 +8,10 @@ from forge.config import ReplicasConfig
 
 
 def scaling(replicas: ReplicasConfig) -> dict[str, Any]:
-    """Options of the deployment: nothing for one replica, a number, or bounds between which load decides."""
+    """Options of the deployment: nothing for one replica, a number, or bounds between which load decides.
+
+    No `initial_replicas`: Serve goes back to so many whenever names change, which is every promotion.
+    """
     if not replicas.several:
         return {}
     if replicas.min == replicas.max:
@@ -16,7 +19,6 @@ def scaling(replicas: ReplicasConfig) -> dict[str, Any]:
     return {
         "autoscaling_config": {
             "min_replicas": replicas.min,
-            "initial_replicas": replicas.min,
             "max_replicas": replicas.max,
             "target_ongoing_requests": replicas.requests_each,
         }

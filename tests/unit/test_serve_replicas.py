@@ -52,7 +52,7 @@ def test_a_number_of_replicas_is_fixed_and_bounds_are_scaled_between() -> None:
     assert scaling(load([], ["serve.replicas=3"]).serve.replicas) == {"num_replicas": 3}
     bounds = load([], ["serve.replicas={min: 2, max: 5}", "serve.replicas.requests_each=8"]).serve.replicas
     assert scaling(bounds)["autoscaling_config"] == {
-        "min_replicas": 2, "initial_replicas": 2, "max_replicas": 5, "target_ongoing_requests": 8.0,
+        "min_replicas": 2, "max_replicas": 5, "target_ongoing_requests": 8.0,
     }  # fmt: skip
     assert ServeConfig.model_validate(ServeConfig(replicas=bounds).model_dump(mode="json")).replicas == bounds
     assert ReplicasConfig(max=2).several and not ReplicasConfig().several
