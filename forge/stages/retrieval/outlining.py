@@ -2,8 +2,9 @@
 
 Python's parser holds the interpreter's lock, so threads would take turns. The second process is a plain child that reads sources from
 its standard input and writes outlines to its standard output: it needs neither fork, which is unsafe beside threads, nor the
-importable main module that `multiprocessing` asks for. Killed with its parent or alone it leaves nothing behind; where it fails, its
-share is done here.
+importable main module that `multiprocessing` asks for. Both are files without a name, not pipes: a pipe is fed in small pieces, each of
+which waits for the lock that the parser here holds. Killed with its parent or alone it leaves nothing behind; where it fails, its share
+is done here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import struct
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
@@ -53,11 +55,15 @@ def _cut(files: Sequence[tuple[str, str]], characters: int) -> int:
 
 def _elsewhere(files: Sequence[tuple[str, str]]) -> list[Outline] | None:
     """Outlines made by a process of their own; `None` when it failed."""
-    asked = b"".join(_framed(part.encode("utf-8", "surrogatepass") for file in files for part in file))
+    parts = _framed(part.encode("utf-8", "surrogatepass") for file in files for part in file)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     try:
-        done = subprocess.run([sys.executable, "-m", __name__], input=asked, capture_output=True, env=environment, check=True)
-        made = [from_bytes(body) for body in _unframed(done.stdout)]
+        with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as told:
+            asked.write(b"".join(parts))
+            asked.seek(0)
+            subprocess.run([sys.executable, "-m", __name__], stdin=asked, stdout=told, stderr=subprocess.PIPE, env=environment, check=True)
+            told.seek(0)
+            made = [from_bytes(body) for body in _unframed(told.read())]
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         log.warning("a second process could not read half of the tree, which takes twice the time: %s", error)
         return None
