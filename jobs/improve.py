@@ -10,30 +10,13 @@ from pathlib import Path
 
 import ray
 
-from forge import config as configuration
 from forge.config import ForgeConfig
-from forge.errors import ForgeError
 from forge.evals.report import write_report
-from forge.observe import logs
 from forge.observe.progress import Progress, to_stream
 from forge.store.workspace import Workspace
-from jobs.launching import preflight
-from jobs.launching.job import kept
+from jobs.launching import job, preflight
 from jobs.loop.phases import Loop
 from jobs.loop.summary import summarise, table
-
-
-def main(argv: Sequence[str]) -> int:
-    """Exit code of the job: 0, or that of a `ForgeError`, whose sentence goes to standard error."""
-    try:
-        config = _config(argv)
-        preflight.check(config, local_ray=False)
-        logs.set_up("WARNING")
-        run(config)
-    except ForgeError as error:
-        print(f"forge: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
 
 
 def run(config: ForgeConfig) -> None:
@@ -54,17 +37,15 @@ def run(config: ForgeConfig) -> None:
             loop.close()
 
 
-def _config(argv: Sequence[str]) -> ForgeConfig:
+def read(argv: Sequence[str]) -> ForgeConfig:
+    """The config of the command line, with the repositories that it names."""
     parser = argparse.ArgumentParser(prog="jobs.improve", description=__doc__)
     parser.add_argument("arguments", nargs="*", metavar="CONFIG or key=value", help="YAML files, then deviations such as rounds.limit=1")
     parser.add_argument("--repo", action="append", default=[], help="a git repository to mine beside the practice ones")
     given = parser.parse_args(list(argv))
-    paths = [Path(a) for a in given.arguments if "=" not in a]
-    overrides = [a for a in given.arguments if "=" in a]
-    if given.repo:
-        overrides.append(f"history.repos={[str(Path(r).expanduser().resolve()) for r in given.repo]}")
-    return kept(configuration.load(paths, overrides))
+    repos = [f"history.repos={[str(Path(r).expanduser().resolve()) for r in given.repo]}"] if given.repo else []
+    return job.read([*given.arguments, *repos])
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(job.carry_out(sys.argv[1:], run, check=preflight.check, read=read))

@@ -1,4 +1,4 @@
-"""What every job but the loop does around its work: read its words, check the machine, say in one sentence what went wrong."""
+"""What every job does around its work: read its words, check the machine, say in one sentence what went wrong."""
 
 from __future__ import annotations
 
@@ -16,10 +16,20 @@ RAY_COPIES = "working_dir_files"
 """The folder of a Ray session in which uploaded working directories lie."""
 
 
-def carry_out(argv: Sequence[str], run: Callable[[ForgeConfig], object], check: preflight.Check = preflight.check_tasks) -> int:
+def read(argv: Sequence[str]) -> ForgeConfig:
+    """The config of YAML files and `key=value` words."""
+    return configuration.load([Path(a) for a in argv if "=" not in a], [a for a in argv if "=" in a])
+
+
+def carry_out(
+    argv: Sequence[str],
+    run: Callable[[ForgeConfig], object],
+    check: preflight.Check = preflight.check_tasks,
+    read: Callable[[Sequence[str]], ForgeConfig] = read,
+) -> int:
     """Exit code of a job: 0, or that of a `ForgeError`, whose sentence goes to standard error."""
     try:
-        config = kept(configuration.load([Path(a) for a in argv if "=" not in a], [a for a in argv if "=" in a]))
+        config = kept(read(argv))
         check(config, local_ray=False)
         logs.set_up("WARNING")
         run(config)
