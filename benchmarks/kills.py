@@ -114,9 +114,13 @@ class Kills:
     def _kill(self, pid: int) -> bool:
         """Kill one of those whose turn it is; false where there is none at this moment: then it is the next ones' turn."""
         name = next(self._turns)
-        below = psutil.Process(pid).children(recursive=True)
+        try:
+            own = psutil.Process(pid)
+            below = own.children(recursive=True)
+        except psutil.NoSuchProcess:
+            return False
         if name == EVERYTHING:
-            victims = [psutil.Process(pid), *below]
+            victims = [own, *below]
         else:
             alike = [process for process in below if VICTIMS[name] in " ".join(_cmdline(process))]
             victims = [self._chance.choice(alike)] if alike else []
@@ -171,7 +175,6 @@ def _facts(workspace: Path) -> dict[str, Any]:
         steps = {step: ledger.trajectories(step) for step in ledger.steps()}
         seconds = sum(phase.seconds for phase in ledger.phases())
         unfinished = [phase.name for phase in ledger.phases() if phase.state != "done"]
-        rounds = ledger.rounds()
     problems = [f"phase {name} is not over" for name in unfinished]
     rates = {}
     for step, trajectories in steps.items():
@@ -182,21 +185,20 @@ def _facts(workspace: Path) -> dict[str, Any]:
             if set(answered) != asked or set(answered.values()) != {1}:
                 problems.append(f"{step} answered {sum(answered.values())} times for {len(asked)} tasks")
             rates[step.removeprefix("evaluate-")] = round(sum(t.outcome is Outcome.SOLVED for t in trajectories) / len(trajectories), 3)
-    cold = next((r for r in rounds if r.round == 1), None)
     return {
         "tasks": sorted((task.id, task.side) for task in tasks),
         "mined rows": {folder.name: sorted(row.content_hash() for row in read_examples(folder)) for folder in rows},
-        "cold start": _weights(workspace, cold.name if cold else ""),
+        "cold start": _weights(workspace),
         "rates": rates,
         "seconds": seconds,
         "problems": problems,
     }
 
 
-def _weights(workspace: Path, name: str) -> dict[str, str]:
+def _weights(workspace: Path) -> dict[str, str]:
     """SHA-256 of the cold start's weights, by stage."""
     files = workspace.glob("adapters/*/r1-*/adapter_model.safetensors")
-    return {path.parents[1].name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files} if name else {}
+    return {path.parents[1].name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 if __name__ == "__main__":

@@ -4,5 +4,5 @@ preflight.py  what must hold before anything expensive starts; doctor.py the sam
 launch.py     a command's words → a configuration → a job, on a Ray that is given or on a private one
 local_ray.py  that private Ray
 submit.py     a configuration to a Ray job: its log to the terminal, Ctrl-C to it, its exit code back
-job.py        the other side: what every job but the loop does around its work
+job.py        the other side: what every job does around its work
 """
