@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import wraps
 from itertools import accumulate
 from math import gcd, prod
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from vllm.lora.layers import LoRAMapping
@@ -73,6 +73,9 @@ class Batched(NamedTuple):
         return Batched(self.a[first : first + span], self.b[first * units : (first + span) * units], self.slice_of_unit)
 
 
+Arranged = TypeVar("Arranged", Packed, Batched)
+
+
 class PackedCPUWorker(CPUWorker):
     """`CPUWorker` whose LoRA layers use `PackedLora`."""
 
@@ -103,10 +106,8 @@ class PackedLora(PunicaWrapperCPU):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._rows = StepRows((), ())
-        self._packed: dict[int, Packed] = {}
-        self._batched: dict[int, Batched] = {}
-        self._views: dict[tuple[int, int, int], Packed] = {}
-        self._batched_views: dict[tuple[int, int, int], Batched] = {}
+        self._packed = Layers(_packed)
+        self._batched = Layers(_batched)
         self._packed_at = 0
         self._kept = Kept()
 
@@ -132,38 +133,41 @@ class PackedLora(PunicaWrapperCPU):
             return
         if self._packed_at != PackedLora.loads:
             self._packed_at = PackedLora.loads
-            for made in (self._packed, self._batched, self._views, self._batched_views):
-                made.clear()
+            self._packed.clear()
+            self._batched.clear()
         layer = (lora_a_stacked, lora_b_stacked, output_slices)
-        packed = self._slots(*layer)
+        packed = self._packed.of(*layer, rows)
         if rows.all and len(rows.groups) == 1:
             y.addmm_(x @ packed.a, packed.b, alpha=scale)
         elif x.shape[0] * (packed.a.numel() + packed.b.numel()) <= MASKED:
             y.addmm_((x @ packed.a).mul_(rows.mask(packed.edges, x.dtype)), packed.b, alpha=scale)
-        elif _padding(rows, batched := self._batched_slots(*layer)) <= PADDED * len(rows.groups):
+        elif _padding(rows, batched := self._batched.of(*layer, rows)) <= PADDED * len(rows.groups):
             _add_padded(y, x, batched, rows, scale, self._kept)
         else:
             _add_sorted(y, x, packed, rows, scale)
 
-    def _slots(self, stacked_a: Stacked, stacked_b: Stacked, output_slices: tuple[int, ...]) -> Packed:
-        """The slots of the step's span, side by side."""
+
+class Layers(Generic[Arranged]):
+    """What `arrange` made of each layer's slots, and the views of it that steps asked for; kept until `clear`."""
+
+    def __init__(self, arrange: Callable[[Stacked, Stacked, tuple[int, ...]], Arranged]) -> None:
+        self._arrange: Callable[[Stacked, Stacked, tuple[int, ...]], Arranged] = arrange
+        self._whole: dict[int, Arranged] = {}
+        self._views: dict[tuple[int, int, int], Arranged] = {}
+
+    def of(self, stacked_a: Stacked, stacked_b: Stacked, output_slices: tuple[int, ...], rows: StepRows) -> Arranged:
+        """The slots of the step's span."""
         layer = stacked_a[0].data_ptr()
-        key = (layer, self._rows.first, self._rows.span)
+        key = (layer, rows.first, rows.span)
         if key not in self._views:
-            if layer not in self._packed:
-                self._packed[layer] = _packed(stacked_a, stacked_b, output_slices)
-            self._views[key] = self._packed[layer].of(*key[1:])
+            if layer not in self._whole:
+                self._whole[layer] = self._arrange(stacked_a, stacked_b, output_slices)
+            self._views[key] = self._whole[layer].of(rows.first, rows.span)
         return self._views[key]
 
-    def _batched_slots(self, stacked_a: Stacked, stacked_b: Stacked, output_slices: tuple[int, ...]) -> Batched:
-        """The slots of the step's span, for batched products."""
-        layer = stacked_a[0].data_ptr()
-        key = (layer, self._rows.first, self._rows.span)
-        if key not in self._batched_views:
-            if layer not in self._batched:
-                self._batched[layer] = _batched(stacked_a, stacked_b, output_slices)
-            self._batched_views[key] = self._batched[layer].of(*key[1:])
-        return self._batched_views[key]
+    def clear(self) -> None:
+        self._whole.clear()
+        self._views.clear()
 
 
 class Kept:
