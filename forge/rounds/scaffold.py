@@ -70,20 +70,27 @@ def propose(config: AgentConfig, in_use: Settings, trials: Sequence[Trial], seed
 
 def worth(trial: Trial, first: Trial) -> float:
     """What a trial is worth beside the first one: the share solved, less what its tokens cost."""
-    return trial.solved - TOKEN_PRICE * (trial.tokens / max(1.0, first.tokens) - 1.0)
+    return trial.solved - TOKEN_PRICE * (_tokens(trial, first) - 1.0)
 
 
 def best(trials: Sequence[Trial], number: int) -> tuple[Decision, Trial]:
     """The trial that is worth most, the earlier one of two alike, and why in words."""
-    chosen = max(trials, key=lambda trial: worth(trial, trials[0]))
     first = trials[0]
+    chosen = max(trials, key=lambda trial: worth(trial, first))
+    others = "; ".join(
+        f"trial {at} {trial.solved:.0%} at {_times(trial, first)}" for at, trial in enumerate(trials[1:], start=2) if trial is not chosen
+    )
+    beside = f" ({others}; twice the tokens must bring {TOKEN_PRICE * 100:g} points)" if others else ""
     if chosen is first:
-        why = f"none of {len(trials) - 1} other settings was worth more on the same training tasks than what is in use"
+        why = (
+            f"what is in use solved {first.solved:.0%}, and none of {len(trials) - 1} other settings was worth more on the same training "
+            f"tasks{beside}"
+        )
         return Decision(round=number, name="scaffold", choice="as it is", why=why), chosen
     changed = {name: value for name, value in chosen.settings.items() if first.settings.get(name) != value}
     why = (
         f"of {len(trials)} settings these solved {chosen.solved:.0%} of the same training tasks, what is in use {first.solved:.0%}, "
-        f"at {chosen.tokens / max(1.0, first.tokens):.1f} times its tokens"
+        f"at {_times(chosen, first)} its tokens{beside}"
     )
     figures = {"solved": chosen.solved, "before": first.solved, "tokens": chosen.tokens, "trials": float(len(trials))}
     return Decision(round=number, name="scaffold", choice=in_words(changed), why=why, figures=figures), chosen
@@ -112,6 +119,15 @@ def in_words(settings: Settings) -> str:
     own = "its own words"
     told = (f"{name}={(value or own) if isinstance(value, str) else format(value, 'g')}" for name, value in settings.items())
     return ", ".join(told) or "as configured"
+
+
+def _tokens(trial: Trial, first: Trial) -> float:
+    """A rollout's tokens, as a multiple of the first trial's."""
+    return trial.tokens / max(1.0, first.tokens)
+
+
+def _times(trial: Trial, first: Trial) -> str:
+    return f"{_tokens(trial, first):.1f} times"
 
 
 def _named(config: AgentConfig, scaffold: ScaffoldConfig, stage: str, file: str) -> dict[str, dict[str, str]]:
