@@ -28,7 +28,7 @@ from jobs.adapters.opened import reading
 from jobs.launching import preflight
 from jobs.launching.job import carry_out
 from jobs.serving.canary import check_adapters
-from jobs.serving.catalogue import catalogue_of, loaded
+from jobs.serving.catalogue import catalogue_of, loaded, of_other_bases
 from jobs.serving.llama_files import gguf_of
 from jobs.solving.adopted import with_adopted
 from jobs.solving.solver import SolverFactory
@@ -50,6 +50,8 @@ class Wanted(Record):
 
     catalogue: Catalogue = Catalogue()
     promoted: tuple[AdapterRef, ...] = ()
+    left_out: tuple[AdapterRef, ...] = ()
+    """Promoted there, but of a base that the configuration does not have."""
     keys: tuple[ApiKey, ...] = ()
 
 
@@ -116,6 +118,13 @@ class Follower:
             return False
         if wanted == self._seen:
             return False
+        told = self._seen.left_out if self._seen is not None else ()
+        for ref in wanted.left_out:
+            if ref not in told:
+                known = ", ".join(base.model for base in self.config.bases.values())
+                self._progress.say(
+                    f"  left out: {ref.model_id} is of base {ref.base}, here is {known}; the bare base answers for {ref.stage}"
+                )
         first, before, self._seen = self._seen is None, self.promoted, wanted
         fresh = [ref for ref in wanted.promoted if ref.model_id not in self._passed]
         unnamed = wanted.catalogue.model_copy(update={"promoted": before})
@@ -157,7 +166,7 @@ def wanted_of(config: ForgeConfig) -> Wanted:
     with reading(config.workspace_path) as store:
         catalogue = catalogue_of(config, store)
         promoted = tuple(store.get(model_id) for model_id in catalogue.promoted.values())
-        return Wanted(catalogue=catalogue, promoted=promoted, keys=keys)
+        return Wanted(catalogue=catalogue, promoted=promoted, left_out=of_other_bases(config, store), keys=keys)
 
 
 def build(args: Mapping[str, Any]) -> serve.Application:

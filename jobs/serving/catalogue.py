@@ -24,10 +24,15 @@ def catalogue_of(config: ForgeConfig, adapters: FolderAdapterStore) -> Catalogue
     versions = {
         ref.model_id: Version(stage=ref.stage, base=base_of(config, ref), path=ref.path, round=ref.round, metrics=ref.metrics)
         for ref in adapters.list()
-        if ref.base in {base.model for base in config.bases.values()}
+        if _known(config, ref)
     }
     promoted = {stage: ref.model_id for stage, ref in adapters.promoted().items() if ref.model_id in versions}
     return Catalogue(versions=versions, promoted=promoted)
+
+
+def of_other_bases(config: ForgeConfig, adapters: FolderAdapterStore) -> tuple[AdapterRef, ...]:
+    """The promoted versions that none of the configuration's bases can carry: a base answers for their stages."""
+    return tuple(ref for ref in adapters.promoted().values() if not _known(config, ref))
 
 
 def base_of(config: ForgeConfig, ref: AdapterRef) -> str:
@@ -36,3 +41,7 @@ def base_of(config: ForgeConfig, ref: AdapterRef) -> str:
     if own is not None and config.bases[own].model == ref.base:
         return own
     return next(name for name, base in config.bases.items() if base.model == ref.base)
+
+
+def _known(config: ForgeConfig, ref: AdapterRef) -> bool:
+    return ref.base in {base.model for base in config.bases.values()}

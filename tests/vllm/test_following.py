@@ -31,7 +31,7 @@ class Promoter:
         self._served, self._root = served, root
         Workspace.open(root).close()
 
-    def promote(self, version: str, *, seed: int, canary_of: int | None = None, rank: int = 16) -> str:
+    def promote(self, version: str, *, seed: int, canary_of: int | None = None, rank: int = 16, base: str | None = None) -> str:
         pairs = [(self._served.prompt("add"), tuple(range(20, 26))), (self._served.prompt("yes no"), tuple(range(30, 36)))]
         told = self._adapter(seed if canary_of is None else canary_of)
         logprobs = of_adapter(str(self._served.base), told, pairs)
@@ -40,8 +40,8 @@ class Promoter:
         shutil.copytree(self._adapter(seed, rank), folder)
         (folder / "canary.json").write_text(json.dumps(rows))
         ref = AdapterRef(
-            stage="generation", version=version, round=1, path=str(folder), base=str(self._served.base), base_sha256="0", data_sha256="0",
-            rank=16, examples=1,
+            stage="generation", version=version, round=1, path=str(folder), base=base or str(self._served.base), base_sha256="0",
+            data_sha256="0", rank=16, examples=1,
         )  # fmt: skip
         with Ledger(Workspace(self._root).ledger) as ledger:
             store = FolderAdapterStore(Workspace(self._root).adapters, ledger)
@@ -119,6 +119,22 @@ def test_a_revoked_key_is_forgotten_and_a_version_that_cannot_be_loaded_stops_no
     assert "not promoted: base 'main' serves all but 1 of its adapters: generation@r1-broken" in lines[-1]
     assert status(f"{served.url}/v1/models/main", file.own()) == 200
     assert status(f"{served.url}/v1/models/generation", file.own()) == 404
+
+
+def test_a_promoted_version_of_a_base_that_is_not_configured_is_said_to_be_left_out(
+    served: Served, followed: tuple[Follower, Promoter], lines: list[str]
+) -> None:
+    follower, promoter = followed
+    promoter.promote("r1-other", seed=41, base="Qwen/Qwen3-1.7B")
+    assert follower.catch_up()
+    said = [line for line in lines if "left out" in line]
+    assert said == [
+        f"  left out: generation@r1-other is of base Qwen/Qwen3-1.7B, here is {served.base}; the bare base answers for generation"
+    ]
+    assert "generation" not in meanings(served) and follower.promoted == {}
+    promoter.promote("r2-own", seed=42)
+    assert follower.catch_up()
+    assert meanings(served)["generation"] == "generation@r2-own" and len([line for line in lines if "left out" in line]) == 1
 
 
 def meanings(served: Served) -> dict[str, str]:
