@@ -50,6 +50,8 @@ class ScaffoldConfig(Section):
     """Keys of `agent` that are searched, of those: the ones named here, and `temperatures.` with a stage that writes."""
     prompts: dict[str, tuple[PromptFile, ...]] = {}
     """By stage: files of instructions to try beside what instructs it now, such as `configs/prompts/planning-cause-first.txt`."""
+    token_price: float = Field(0.02, ge=0.0)
+    """Share of tasks that twice the tokens must bring to be worth them; 0 looks at what is solved alone."""
 
     @model_validator(mode="after")
     def _something_to_compare(self) -> ScaffoldConfig:

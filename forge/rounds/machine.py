@@ -141,7 +141,7 @@ class Rounds:
             told = Decision(round=0, name="", choice=scaffold.in_words(proposed.settings), why="proposed" if trials else "in use")
             proposed = self._ledger.decide(plan.round, f"trial {number + 1}", Proposed, lambda told=told, it=proposed: (told, it))  # type: ignore[misc]
             trials.append(self._steps.try_settings(plan, number, proposed.settings, tasks))
-        chosen = self._ledger.decide(plan.round, "scaffold", Trial, lambda: scaffold.best(trials, plan.round))
+        chosen = self._ledger.decide(plan.round, "scaffold", Trial, lambda: scaffold.best(trials, plan.round, searched.token_price))
         if chosen.settings == report.agent:
             why = next(d.why for d in self._ledger.decisions(plan.round) if d.name == "scaffold")
             return report.model_copy(update={"decision": why})

@@ -31,8 +31,6 @@ SPACE: Mapping[str, optuna.distributions.BaseDistribution] = {
 """What can be searched beside prompts. How many symbols retrieval offers is not: analysis has learnt from lists of that length."""
 OWN_WORDS = ""
 """The choice of a prompt that is none: the stage's own instructions."""
-TOKEN_PRICE = 0.02
-"""Share of tasks that twice the tokens must bring to be worth them."""
 
 
 class Trial(Record):
@@ -63,24 +61,25 @@ def propose(config: AgentConfig, in_use: Settings, trials: Sequence[Trial], seed
     for trial in trials:
         agent = agent_with(config, trial.settings, scaffold)
         params = {name: _inside(_value(agent, name), space[name]) for name in space}
-        study.add_trial(optuna.trial.create_trial(params=params, distributions=space, value=worth(trial, trials[0])))
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=space, value=worth(trial, trials[0], scaffold.token_price)))
     asked: Settings = study.ask(space).params
     return in_use | asked
 
 
-def worth(trial: Trial, first: Trial) -> float:
+def worth(trial: Trial, first: Trial, token_price: float) -> float:
     """What a trial is worth beside the first one: the share solved, less what its tokens cost."""
-    return trial.solved - TOKEN_PRICE * (_tokens(trial, first) - 1.0)
+    return trial.solved - token_price * (_tokens(trial, first) - 1.0)
 
 
-def best(trials: Sequence[Trial], number: int) -> tuple[Decision, Trial]:
+def best(trials: Sequence[Trial], number: int, token_price: float) -> tuple[Decision, Trial]:
     """The trial that is worth most, the earlier one of two alike, and why in words."""
     first = trials[0]
-    chosen = max(trials, key=lambda trial: worth(trial, first))
+    chosen = max(trials, key=lambda trial: worth(trial, first, token_price))
     others = "; ".join(
         f"trial {at} {trial.solved:.0%} at {_times(trial, first)}" for at, trial in enumerate(trials[1:], start=2) if trial is not chosen
     )
-    beside = f" ({others}; twice the tokens must bring {TOKEN_PRICE * 100:g} points)" if others else ""
+    price = f"; twice the tokens must bring {token_price * 100:g} points" if token_price else ""
+    beside = f" ({others}{price})" if others else ""
     if chosen is first:
         why = (
             f"what is in use solved {first.solved:.0%}, and none of {len(trials) - 1} other settings was worth more on the same training "

@@ -65,7 +65,7 @@ def test_prompts_that_ship_ask_for_the_answers_that_their_stages_read() -> None:
 def test_what_was_chosen_is_told_in_words() -> None:
     first = Trial(settings={}, solved=0.4, tokens=100.0)
     better = Trial(settings={"prompts.planning": "careful.txt", "repairs": 3.0, "prompts.review": OWN_WORDS}, solved=0.6, tokens=100.0)
-    decision, chosen = best([first, better], 4)
+    decision, chosen = best([first, better], 4, 0.02)
     assert chosen is better and decision.choice == "prompts.planning=careful.txt, repairs=3, prompts.review=its own words"
     assert in_words({"accept_score": 0.5}) == "accept_score=0.5"
 
@@ -75,15 +75,17 @@ def test_what_every_trial_came_to_is_told_also_of_one_that_solves_more_at_too_ma
         Trial(settings={"repairs": float(at)}, solved=solved, tokens=tokens)
         for at, solved, tokens in ((2, 0.4, 100), (3, 0.6, 110), (6, 0.62, 300))
     ]
-    decision, chosen = best(trials, 4)
+    decision, chosen = best(trials, 4, 0.02)
     assert chosen is trials[1]
     assert decision.why == (
         "of 3 settings these solved 60% of the same training tasks, what is in use 40%, at 1.1 times its tokens "
         "(trial 3 62% at 3.0 times; twice the tokens must bring 2 points)"
     )
-    decision, chosen = best([trials[0], trials[0].model_copy(update={"tokens": 200.0})], 4)
+    decision, chosen = best([trials[0], trials[0].model_copy(update={"tokens": 200.0})], 4, 0.02)
     assert chosen is trials[0] and decision.choice == "as it is"
     assert (
         decision.why.startswith("what is in use solved 40%, and none of 1 other settings was worth more")
         and "trial 2 40% at 2.0 times" in decision.why
     )
+    decision, chosen = best(trials, 4, 0.0)
+    assert chosen is trials[2] and decision.why.endswith("at 3.0 times its tokens (trial 2 60% at 1.1 times)")
