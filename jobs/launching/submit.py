@@ -47,9 +47,9 @@ def run_job(
         job = _submit(client, f"{python} -m {module} {shlex.join(arguments)}", runtime)
     except (OSError, RuntimeError) as error:
         reason = [line for line in str(error).splitlines() if len(line) > 3][-1].strip()[:300]
-        raise EnvironmentLackError(
-            f"no Ray takes jobs at {address}: {reason}; give the dashboard's address, such as http://127.0.0.1:8265"
-        ) from error
+        given = "give the dashboard's address, such as http://127.0.0.1:8265"
+        cure = given if headers is None else "the private Ray's dashboard died or is too busy to answer; run it again, or see forge doctor"
+        raise EnvironmentLackError(f"no Ray takes jobs at {address}: {reason}; {cure}") from error
     try:
         follow(client, job, show)
         return _exit_code(_wait_until_over(client, job, 60.0), show)
