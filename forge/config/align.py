@@ -28,6 +28,7 @@ class AlignConfig(Section):
     temperature: float = Field(0.7, ge=0.0, le=2.0)
     """Of everything that is asked."""
     max_answer_tokens: int = Field(1024, ge=16)
+    """Of one answer."""
     extra: dict[str, Any] = {}
     """Further fields of the request's body, such as `{chat_template_kwargs: {enable_thinking: false}}`."""
     least_doc_words: int = Field(4, ge=0)

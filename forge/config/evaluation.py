@@ -30,9 +30,11 @@ class EvaluationConfig(Section):
     samples: int = Field(1, ge=1, le=1000)
     """Answers to each problem."""
     temperature: float = Field(0.0, ge=0.0, le=2.0)
+    """0 is greedy."""
     limit: int | None = Field(None, ge=1)
     """The first so many problems only."""
     max_answer_tokens: int = Field(2048, ge=1)
+    """Of one answer to a coding suite."""
     prompt_chars: int | None = Field(None, ge=1)
     """Of CrossCodeEval's code before the cursor, the last so many characters; all when not given."""
     extra: dict[str, Any] = {}

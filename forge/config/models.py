@@ -17,7 +17,9 @@ class BaseModelConfig(Section):
     """A frozen base. `nano` is the one that ships with forge; anything else is a folder or a hub id."""
 
     model: str = "nano"
+    """`nano`, a folder, or a hub id."""
     revision: str | None = None
+    """Commit or tag on the hub."""
     load_in_4bit: bool = False
     """QLoRA on CUDA; refused on CPU."""
     max_model_tokens: int = Field(1024, ge=128)
@@ -40,14 +42,19 @@ class StageConfig(Section):
     """What deviates from a stage's own defaults (`forge.stages`); `None` keeps the default."""
 
     base: str = "main"
+    """Which of `bases` it is trained on."""
     rank: int | None = Field(None, ge=1, le=256)
+    """Of the LoRA matrices; its alpha is twice that."""
     learning_rate: float | None = Field(None, gt=0)
+    """Highest one, after the warm-up."""
     epochs: float | None = Field(None, gt=0)
+    """Passes over the rows at most."""
     batch_size: int | None = Field(None, ge=1)
     """Rows per optimizer step; `training.batch_size` when it is not given."""
     max_steps: int | None = Field(None, ge=1)
     """Optimizer steps at most: many rows want fewer passes than few."""
     max_answer_tokens: int | None = Field(None, ge=1)
+    """Of one answer, when it is sampled."""
 
 
 class DpoConfig(Section):
@@ -56,7 +63,9 @@ class DpoConfig(Section):
     beta: float = Field(0.1, gt=0.0)
     """How strongly an adapter keeps to the base."""
     learning_rate: float = Field(5e-6, gt=0)
+    """Highest one, after the warm-up."""
     epochs: float = Field(1.0, gt=0)
+    """Passes over the pairs."""
     sft_weight: float = Field(0.0, ge=0.0)
     """Weight of the supervised loss of the better answer beside the preference (arXiv 2404.19733): 0 is DPO alone."""
     start: Literal["base", "promoted"] = "promoted"
@@ -81,6 +90,8 @@ class SweepConfig(Section):
 
 
 class TrainingConfig(Section):
+    """How adapters are trained, always from the frozen base."""
+
     backend: Literal["auto", "unsloth", "trl"] = "auto"
     """`auto`: Unsloth when CUDA is there, TRL with PEFT otherwise."""
     batch_size: int = Field(16, ge=1)
@@ -141,16 +152,21 @@ class ReplicasConfig(Section):
 
 
 class ServeConfig(Section):
+    """The endpoint: engines, their adapters, and who may ask."""
+
     replicas: ReplicasConfig = ReplicasConfig()
     engine: Literal["auto", "vllm", "llama"] = "auto"
     """`auto`: vLLM where it is installed, else llama.cpp's llama-server where that is on the PATH."""
     gguf_weights: Literal["auto", "f32", "f16", "q8_0", "q4_k_m"] = "auto"
     """llama.cpp: how small the base's weights are. `auto`: f32 for a base that is run in float32, f16 for others. Adapters stay in f32."""
     host: str = "127.0.0.1"
+    """Address that is listened on; another one than loopback needs `keys`."""
     port: int = Field(8123, ge=1024, le=65535)
+    """Of OpenAI clients and of the agent."""
     threads: int = Field(1, ge=1)
     """CPU threads of the engine; ignored on CUDA."""
     gpus: float = Field(0.0, ge=0.0)
+    """Ray GPUs of all engines together."""
     keys: str = ""
     """File of API keys (forge keys); without one everybody who reaches the port may ask."""
     tool_parser: str = "hermes"
@@ -158,12 +174,15 @@ class ServeConfig(Section):
     max_adapters: int = Field(12, ge=1)
     """Adapter slots of the engine; of more adapters than that the ones used last are in them."""
     max_rank: int = Field(16, ge=1)
+    """Highest rank of an adapter that the engine takes."""
     max_sequences: int = Field(64, ge=1)
     """Sequences in one engine step; with llama.cpp fewer where `kv_cache_bytes` does not hold so many of `max_model_tokens`."""
     kv_cache_bytes: int = Field(256 * 2**20, ge=2**20)
     """KV cache on CPU, and of llama.cpp everywhere; of vLLM on CUDA `gpu_memory_fraction` decides."""
     gpu_memory_fraction: float = Field(0.85, gt=0.0, le=0.98)
+    """Of the card's memory, for all engines together."""
     start_timeout_s: float = Field(300.0, gt=0)
+    """Seconds that an engine may take until it answers."""
     max_request_bytes: int = Field(4 * 2**20, ge=1024)
     """Longer requests are refused."""
     read_s: float = Field(30.0, gt=0)

@@ -69,6 +69,8 @@ class AgentConfig(Section):
 
 
 class SandboxConfig(Section):
+    """Where untrusted code runs, and how many at once."""
+
     kind: Literal["auto", "docker", "bubblewrap", "confined"] = "auto"
     """`auto`: Docker when an engine answers, else bubblewrap, else confined (practice repositories only)."""
     workers: int = Field(2, ge=1)
@@ -86,18 +88,24 @@ class RayConfig(Section):
     """How a local Ray is started when none is given."""
 
     cpus: int | None = None
+    """Cores that it may use; all when not given."""
     object_store_bytes: int = Field(200 * 2**20, ge=80 * 2**20)
+    """Shared memory for what its processes pass on."""
     dashboard_port: int = Field(8265, ge=1024, le=65535)
+    """Of the dashboard and its jobs."""
     port: int = Field(6399, ge=1024, le=65535)
+    """Of the head itself."""
 
 
 class ForgeConfig(Section):
     """The whole run."""
 
     name: str = Field("quickstart", pattern=r"^[a-z0-9][a-z0-9-]*$")
+    """Of the run, and of its workspace where none is given."""
     workspace: str = "workspace/{name}"
     """Folder of everything the run writes; `{name}` is replaced."""
     seed: int = Field(0, ge=0)
+    """Of everything that is drawn: practice repositories, splits, samples, weights."""
     history: HistoryConfig = HistoryConfig()
     mining: MiningConfig = MiningConfig()
     tasks: TasksConfig = TasksConfig()

@@ -29,6 +29,8 @@ class PracticeConfig(Section):
 
 
 class HistoryConfig(Section):
+    """Which repositories are mined, and where tasks come from."""
+
     practice: PracticeConfig = PracticeConfig()
     repos: tuple[str, ...] = ()
     """Git repositories to mine beside the practice ones: folders, and for `forge mine` addresses too."""
@@ -37,6 +39,8 @@ class HistoryConfig(Section):
 
 
 class TasksConfig(Section):
+    """Which tasks are wanted, and what makes one."""
+
     heldout_fraction: float = Field(0.4, ge=0.0, lt=1.0)
     """Share of file groups whose tasks are held out, by hash; with 0 nothing is, and files need no groups."""
     train: int = Field(200, ge=1)
@@ -108,7 +112,9 @@ class TeacherConfig(Section):
     key_variable: str = "OPENAI_API_KEY"
     """Environment variable that holds the key; the key itself is never in a configuration."""
     temperature: float = Field(0.2, ge=0.0, le=2.0)
+    """Of its answers."""
     max_answer_tokens: int = Field(1024, ge=16)
+    """Of one answer."""
     concurrency: int = Field(8, ge=1)
     """Questions under way from one worker."""
     request_s: float = Field(120.0, gt=0)

@@ -32,14 +32,19 @@ class TestRun(Record):
     """SIGKILL ended the run, and none of the box's limits sent it: the code itself, or somebody outside (a host without memory)."""
 
 
-class Limits(Record):
+class Limits(Record, use_attribute_docstrings=True):
     """Limits of one box."""
 
     memory_bytes: int = 512 * 2**20
+    """Of all its processes together."""
     pids: int = 64
+    """Processes and threads at once."""
     disk_bytes: int = 64 * 2**20
+    """What may be written beside the tree that the box begins with."""
     output_bytes: int = 2**20
+    """Of one command, which is ended when it says more."""
     command_s: float = 20.0
+    """Seconds that one command or run of tests may take."""
 
 
 class EnvironmentSpec(Record):
