@@ -9,12 +9,14 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from forge.config import AgentConfig
 from forge.errors import StageError
 from forge.records import FileEdit, Message, Record, Symbol, Turn
 from forge.rollouts.checks import CheckResult
+from forge.rollouts.room import Shown, fitted
 from forge.rollouts.tree import TaskTree
 from forge.seams import ChatModel, ChatTokenizer, Sample, SampleRequest
 from forge.stages import REGISTRY, analysis, planning
@@ -120,10 +122,9 @@ class StagedAgent:
 
     async def _analyse(self, statement: str, ranked: Sequence[Symbol]) -> list[Symbol]:
         """Those of retrieval's candidates that analysis names."""
-        shown = tuple(ranked)
-        situation = Situation(statement=statement, candidates=shown)
         try:
-            turn, named = await self._write("analysis", situation, 0, lambda text: analysis.STAGE.parse(text, shown))
+            shown = self._shown("analysis", Situation(statement=statement, candidates=tuple(ranked)))
+            turn, named = await self._write("analysis", shown, 0, lambda text: analysis.STAGE.parse(text, shown.situation.candidates))
         except StageError:
             return []
         self._keep(turn.model_copy(update={"subject": "\n".join(symbol.key for symbol in named)}))
@@ -132,12 +133,16 @@ class StagedAgent:
     async def _judge(self, statement: str, candidates: Sequence[Symbol]) -> tuple[Symbol, ...]:
         """The candidates that relevance says yes to, in retrieval's order; the first one when it says no to all.
 
-        A yes is a filter, not a rank: the scores of two that are both a yes differ by less than they err.
+        A yes is a filter, not a rank: the scores of two that are both a yes differ by less than they err. What is too long to be
+        judged gets no yes.
         """
-        prompts = [self._prompt("relevance", Situation(statement=statement, symbols=(s,))) for s in candidates]
-        turns = await self._ask("relevance", prompts, 0, [symbol.key for symbol in candidates])
+        asked: list[tuple[Shown, Symbol]] = []
+        for symbol in candidates:
+            with suppress(StageError):
+                asked.append((self._shown("relevance", Situation(statement=statement, symbols=(symbol,))), symbol))
+        turns = await self._ask("relevance", [shown for shown, _ in asked], 0, [symbol.key for _, symbol in asked])
         self._keep(*turns)
-        chosen = [symbol for turn, symbol in zip(turns, candidates, strict=True) if (turn.score or 0.0) >= 0.5]
+        chosen = [symbol for turn, (_, symbol) in zip(turns, asked, strict=True) if (turn.score or 0.0) >= 0.5]
         return tuple(chosen[: self._settings.planned]) or (candidates[0],)
 
     async def _attempted(
@@ -153,19 +158,21 @@ class StagedAgent:
         self, statement: str, symbols: tuple[Symbol, ...], tree: TaskTree, rejected: tuple[Hunk, ...], number: int
     ) -> Attempt:
         """Plan, edit, run and review once; raises `StageError` when an answer cannot be used."""
-        situation = Situation(statement=statement, symbols=symbols, rejected=rejected)
-        plan, steps = await self._write("planning", situation, number, lambda text: planning.STAGE.parse(text, symbols))
+        shown = self._shown("planning", Situation(statement=statement, symbols=symbols, rejected=rejected))
+        symbols = shown.situation.symbols
+        plan, steps = await self._write("planning", shown, number, lambda text: planning.STAGE.parse(text, symbols))
         planned = tuple(s for s in symbols if s.key in {step.symbol for step in steps})
         self._keep(plan.model_copy(update={"subject": "\n".join(symbol.key for symbol in planned)}))
         situation = Situation(statement=statement, symbols=planned, rejected=rejected, plan=planning.written(steps, planned))
+        shown = self._shown("generation", situation)
         answer, (edits, hunks) = await self._write(
-            "generation", situation, number, lambda text: self._edits(text, tree.files, planned), [planned[0].key]
+            "generation", shown, number, lambda text: self._edits(text, tree.files, planned), [planned[0].key]
         )
         self._keep(answer)
         async with self._box:
             checked = await self._check(edits, planned)
-        situation = Situation(statement=statement, symbols=planned, hunks=hunks, tests=checked.summary)
-        verdict = (await self._ask("review", [self._prompt("review", situation)], number, [planned[0].key]))[0]
+        shown = self._shown("review", Situation(statement=statement, symbols=planned, hunks=hunks, tests=checked.summary))
+        verdict = (await self._ask("review", [shown], number, [planned[0].key]))[0]
         self._keep(verdict)
         return Attempt(edits=edits, hunks=hunks, score=verdict.score or 0.0, number=number)
 
@@ -176,27 +183,38 @@ class StagedAgent:
 
     def _says_the_same(self, attempt: int) -> bool:
         """Whether the stage whose answer could not be used would be asked the same and say the same again."""
-        failed = self._told()[-1].stage
+        told = self._told()
+        failed = told[-1].stage if told else ""
         asked = ("planning", "generation")[: 1 if failed == "planning" else 2]
         return all(self._temperature(stage, attempt) == 0.0 for stage in asked)
 
-    def _prompt(self, stage: str, situation: Situation) -> tuple[Message, ...]:
+    def _shown(self, stage: str, situation: Situation) -> Shown:
+        """As much of the situation as the stage's base has room for; raises `StageError` where it has none for the rest."""
         told = self._settings.prompts.get(stage)
-        prompt = REGISTRY[stage].prompt(situation, self._settings.prompt_style)
-        return instructed(prompt, stage, told.text if told is not None else "")
+
+        def show(situation: Situation) -> Shown:
+            prompt = REGISTRY[stage].prompt(situation, self._settings.prompt_style)
+            return self._rendered(stage, situation, instructed(prompt, stage, told.text if told is not None else ""))
+
+        return fitted(stage, situation, show, answer=self._longest_answer(stage), context=self._models.context_tokens.get(stage))
+
+    def _rendered(self, stage: str, situation: Situation, prompt: tuple[Message, ...]) -> Shown:
+        return Shown(situation, prompt, tuple(self._tokenizers[stage].render(prompt)))
+
+    def _longest_answer(self, stage: str) -> int:
+        return 1 if REGISTRY[stage].judgement else self._models.max_answer_tokens[stage]
 
     async def _write(
-        self, stage: str, situation: Situation, attempt: int, parse: Callable[[str], T], subjects: Sequence[str] = ()
+        self, stage: str, shown: Shown, attempt: int, parse: Callable[[str], T], subjects: Sequence[str] = ()
     ) -> tuple[Turn, T]:
         """A turn and its parsed answer, of two where the first was refused; raises `StageError` when the last one is."""
-        prompt = self._prompt(stage, situation)
         structured = self._settings.structured and stage in GRAMMARS
-        grammar = GRAMMARS[stage](situation, self._settings.prompt_style) if structured else ""
-        turn = (await self._ask(stage, [prompt], attempt, subjects, grammar))[0]
+        grammar = GRAMMARS[stage](shown.situation, self._settings.prompt_style) if structured else ""
+        turn = (await self._ask(stage, [shown], attempt, subjects, grammar))[0]
         try:
             return turn, self._parsed(turn, parse)
         except StageError as error:
-            again = mending(prompt, turn.text, str(error))
+            again = self._rendered(stage, shown.situation, mending(shown.messages, turn.text, str(error)))
             if not self._settings.mend or not self._fits(stage, again):
                 raise
         turn = (await self._ask(stage, [again], attempt, subjects, grammar))[0]
@@ -216,9 +234,9 @@ class StagedAgent:
             self._keep(turn.model_copy(update={"parsed": False}))
             raise
 
-    def _fits(self, stage: str, prompt: tuple[Message, ...]) -> bool:
+    def _fits(self, stage: str, shown: Shown) -> bool:
         """Whether the model has room for the prompt and the longest answer."""
-        asked = len(self._tokenizers[stage].render(prompt)) + self._models.max_answer_tokens[stage]
+        asked = len(shown.ids) + self._longest_answer(stage)
         return stage not in self._models.context_tokens or asked <= self._models.context_tokens[stage]
 
     def _keep(self, *turns: Turn) -> None:
@@ -226,22 +244,20 @@ class StagedAgent:
         for turn in turns:
             self._listen(turn)
 
-    async def _ask(
-        self, stage: str, prompts: Sequence[tuple[Message, ...]], attempt: int, subjects: Sequence[str] = (), grammar: str = ""
-    ) -> list[Turn]:
+    async def _ask(self, stage: str, prompts: Sequence[Shown], attempt: int, subjects: Sequence[str] = (), grammar: str = "") -> list[Turn]:
         """One turn for each prompt. Judgements are never sampled: their score is what counts."""
         tokenizer, judgement = self._tokenizers[stage], REGISTRY[stage].judgement
         choices = (tokenizer.yes_id, tokenizer.no_id) if judgement else ()
         requests = [
             SampleRequest(
                 model_id=self._models.ids[stage],
-                prompt_ids=tokenizer.render(prompt),
-                max_tokens=1 if judgement else self._models.max_answer_tokens[stage],
+                prompt_ids=prompt.ids,
+                max_tokens=self._longest_answer(stage),
                 temperature=0.0 if judgement else self._temperature(stage, attempt),
                 seed=self._models.seed + attempt,
                 choices=choices,
                 grammar=grammar,
-                messages=prompt,
+                messages=prompt.messages,
             )
             for prompt in prompts
         ]
@@ -252,7 +268,7 @@ class StagedAgent:
         return [
             Turn(
                 **shared,
-                messages=prompt,
+                messages=prompt.messages,
                 text=tokenizer.decode(sample.completion_ids),
                 prompt_ids=request.prompt_ids,
                 completion_ids=sample.completion_ids,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -296,3 +297,29 @@ def test_only_analysis_and_planning_are_asked_with_a_grammar_and_only_where_that
     model = _answers(GOOD)
     _run(tree, model, structured=True)
     assert {request.model_id for request in model.asked if request.grammar} == {"analysis", "planning"}
+
+
+def test_what_was_rejected_first_is_left_out_where_the_base_has_no_room_for_it(tree: Path) -> None:
+    script = GOOD | {"generation": [_edit("2"), _edit("0")], "review": ["no", "yes"]}
+    first = next(turn for turn in _run(tree, _answers(script)).turns if turn.stage == "planning")
+    found = _run(tree, _answers(script), context_tokens={"planning": len(first.prompt_ids) + 500})
+    assert found.outcome is Outcome.SOLVED
+    assert [turn.prompt_ids for turn in found.turns if turn.stage == "planning"] == [first.prompt_ids] * 2
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_a_prompt_that_no_base_has_room_for_is_the_agents_failure_and_is_asked_of_nobody(tree: Path, temperature: float) -> None:
+    model = _answers(GOOD)
+    found = _run(tree, model, temperature=temperature, context_tokens=dict.fromkeys(STAGES, 20))
+    assert found.outcome is Outcome.AGENT_ERROR and found.infra_retries == 0 and found.turns == () and model.asked == []
+    assert re.fullmatch(r"the prompt of planning takes \d+ tokens, and its base has room for 20", found.reason)
+
+
+def test_a_function_too_long_to_be_judged_is_not_planned_for(tree: Path) -> None:
+    (tree / "shop/long.py").write_text("def total_of_all(values):\n" + "    values = values + [1]\n" * 400 + "    return values\n")
+    judged = {}
+    for room in (100_000, 2000):
+        found = _run(tree, _answers(GOOD), context_tokens={"relevance": room})
+        judged[room] = {turn.subject for turn in found.turns if turn.stage == "relevance"}
+    assert judged[100_000] - judged[2000] == {"shop/long.py::total_of_all"}
+    assert found.outcome is Outcome.SOLVED and "shop/cart.py::total" in judged[2000]
