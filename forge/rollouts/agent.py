@@ -214,8 +214,10 @@ class StagedAgent:
         try:
             return turn, self._parsed(turn, parse)
         except StageError as error:
+            if not self._settings.mend:
+                raise
             again = self._rendered(stage, shown.situation, mending(shown.messages, turn.text, str(error)))
-            if not self._settings.mend or not self._fits(stage, again):
+            if not self._fits(stage, again):
                 raise
         turn = (await self._ask(stage, [again], attempt, subjects, grammar))[0]
         return turn, self._parsed(turn, parse)
