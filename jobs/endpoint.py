@@ -118,13 +118,7 @@ class Follower:
             return False
         if wanted == self._seen:
             return False
-        told = self._seen.left_out if self._seen is not None else ()
-        for ref in wanted.left_out:
-            if ref not in told:
-                known = ", ".join(base.model for base in self.config.bases.values())
-                self._progress.say(
-                    f"  left out: {ref.model_id} is of base {ref.base}, here is {known}; the bare base answers for {ref.stage}"
-                )
+        self._say_left_out(wanted)
         first, before, self._seen = self._seen is None, self.promoted, wanted
         fresh = [ref for ref in wanted.promoted if ref.model_id not in self._passed]
         unnamed = wanted.catalogue.model_copy(update={"promoted": before})
@@ -151,6 +145,15 @@ class Follower:
 
     def _deploy(self, refs: tuple[AdapterRef, ...] | list[AdapterRef], catalogue: Catalogue) -> dict[str, str]:
         return app.deploy(self.config, self.bases, loaded(self.config, refs), catalogue, agent=True, gguf=gguf_of(self.config)).urls
+
+    def _say_left_out(self, wanted: Wanted) -> None:
+        told = self._seen.left_out if self._seen is not None else ()
+        known = ", ".join(base.model for base in self.config.bases.values())
+        for ref in wanted.left_out:
+            if ref not in told:
+                self._progress.say(
+                    f"  left out: {ref.model_id} is of base {ref.base}, here is {known}; the bare base answers for {ref.stage}"
+                )
 
     def _say_once(self, line: str) -> None:
         if self._said != line:

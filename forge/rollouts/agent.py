@@ -16,7 +16,7 @@ from forge.config import AgentConfig
 from forge.errors import StageError
 from forge.records import FileEdit, Message, Record, Symbol, Turn
 from forge.rollouts.checks import CheckResult
-from forge.rollouts.room import Shown, fitted
+from forge.rollouts.room import Shown, fits, fitted
 from forge.rollouts.tree import TaskTree
 from forge.seams import ChatModel, ChatTokenizer, Sample, SampleRequest
 from forge.stages import REGISTRY, analysis, planning
@@ -217,7 +217,7 @@ class StagedAgent:
             if not self._settings.mend:
                 raise
             again = self._rendered(stage, shown.situation, mending(shown.messages, turn.text, str(error)))
-            if not self._fits(stage, again):
+            if not fits(again, answer=self._longest_answer(stage), context=self._models.context_tokens.get(stage)):
                 raise
         turn = (await self._ask(stage, [again], attempt, subjects, grammar))[0]
         return turn, self._parsed(turn, parse)
@@ -235,11 +235,6 @@ class StagedAgent:
         except StageError:
             self._keep(turn.model_copy(update={"parsed": False}))
             raise
-
-    def _fits(self, stage: str, shown: Shown) -> bool:
-        """Whether the model has room for the prompt and the longest answer."""
-        asked = len(shown.ids) + self._longest_answer(stage)
-        return stage not in self._models.context_tokens or asked <= self._models.context_tokens[stage]
 
     def _keep(self, *turns: Turn) -> None:
         self._turns += turns

@@ -24,15 +24,20 @@ def fitted(stage: str, situation: Situation, show: Callable[[Situation], Shown],
     Where nothing more can be left out the answer has less room, and the engine cuts it. Raises `StageError` where it has none.
     """
     shown = show(situation)
-    while context is not None and len(shown.ids) + answer > context:
+    while not fits(shown, answer=answer, context=context):
         shorter = _shorter(stage, shown.situation)
         if shorter is not None:
             shown = show(shorter)
-        elif len(shown.ids) < context:
+        elif fits(shown, answer=1, context=context):
             break
         else:
             raise StageError(f"the prompt of {stage} takes {len(shown.ids):,} tokens, and its base has room for {context:,}")
     return shown
+
+
+def fits(shown: Shown, *, answer: int, context: int | None) -> bool:
+    """Whether prompt and answer together have room; no limit is known where `context` is `None`."""
+    return context is None or len(shown.ids) + answer <= context
 
 
 def _shorter(stage: str, situation: Situation) -> Situation | None:

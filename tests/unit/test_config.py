@@ -11,6 +11,7 @@ import yaml
 from forge.config import ForgeConfig, deviations, dump, load
 from forge.errors import ConfigError
 from jobs.explain import explained
+from jobs.tasks.defaults import REAL_REPOSITORIES
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
 
@@ -125,3 +126,11 @@ def _leaves(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
     for key, value in tree.items():
         found |= _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return found
+
+
+def test_one_cards_configuration_has_the_limits_of_derived_tasks_and_explains_alike_bases_once() -> None:
+    rtx = load([next(path for path in CONFIGS if path.name == "rtx.yaml")])
+    derived = load([], REAL_REPOSITORIES)
+    assert rtx.sandbox.limits == derived.sandbox.limits
+    assert (rtx.tasks.new_names, rtx.tasks.max_files) == (derived.tasks.new_names, derived.tasks.max_files)
+    assert len(rtx.bases) == 2 and explained(rtx).count("# Context length") == 1
