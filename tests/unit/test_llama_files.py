@@ -79,7 +79,8 @@ def test_an_adapter_of_another_base_and_a_broken_one_are_refused_and_leave_nothi
 
 def test_a_workspace_that_only_an_endpoint_has_used_can_be_opened(tmp_path: Path) -> None:
     files(tmp_path).weights()
-    Workspace.open(tmp_path).close()
+    with Workspace.open(tmp_path) as opened:
+        assert opened.root == tmp_path
 
 
 def ref(stage: str = "review") -> AdapterRef:

@@ -361,6 +361,7 @@ def test_one_who_stops_waiting_leaves_the_turn_to_others() -> None:
             await asyncio.sleep(0)
         await asyncio.wait_for(waiting[1], 5)
         await asyncio.wait_for(entered(turns, "c"), 5)
+        assert waiting[0].cancelled() and not waiting[1].cancelled()
 
     asyncio.run(whole())
 

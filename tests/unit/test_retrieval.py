@@ -262,7 +262,8 @@ def test_the_second_process_runs_where_the_code_is_on_the_path_alone(tmp_path: P
         "assert outlining._elsewhere([('a.py', 'def f(): pass')])[0].places[0].name == 'f'\n",
         encoding="utf-8",
     )
-    subprocess.run([sys.executable, str(script)], cwd=tmp_path, env={"PATH": "/usr/bin:/bin"}, check=True)
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def _question() -> Task:
